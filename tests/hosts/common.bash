@@ -1,0 +1,40 @@
+# shellcheck shell=bash
+# What the scripts beside this file share. Source it; it does nothing by itself.
+
+hosts_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+clone=$(cd "$hosts_dir/../.." && pwd)
+hosts_cache=$clone/.cache/hosts
+hosts_key=$hosts_cache/id_ed25519
+
+# Every container carries the clone that made it, so that one clone never removes what belongs to another.
+# shellcheck disable=SC2034  # used by those who source this
+label_clone=paddock.fastapi.clone
+
+podman() { "$hosts_dir/here" podman "$@"; }
+
+die() {
+    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    exit 1
+}
+
+usage() { # the first paragraph of the script's comment
+    sed -n '2,/^#\?$/ { s/^# \?//; /^$/d; p }' "$0" >&2
+    exit 2
+}
+
+container() { printf 'paddock-%s' "$1"; }
+
+with_lock() { # FILE CMD...: one caller at a time; CMD's children must not inherit the lock, so CMD gets no descriptor
+    local file=$1
+    shift
+    mkdir -p "$(dirname "$file")"
+    flock --close "$file" "$@"
+}
+
+make_key() { # the key pair by which this clone reaches its hosts
+    [[ ! -s $hosts_key.pub ]] || return 0
+    mkdir -p "$hosts_cache"
+    # shellcheck disable=SC2016  # expanded by the inner shell
+    with_lock "$hosts_cache/lock" bash -c \
+        '[[ -s $1.pub ]] || ssh-keygen -q -t ed25519 -N "" -C paddock.fastapi -f "$1"' bash "$hosts_key" </dev/null
+}
