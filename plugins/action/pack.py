@@ -1,0 +1,107 @@
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pack the sources of a host's apps on the control node and tell what the host must stage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing as t
+from collections.abc import Mapping
+from pathlib import Path
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from packaging.specifiers import SpecifierSet
+
+from ansible_collections.paddock.fastapi.plugins.module_utils._layout import pending, release_id
+from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
+    Problem,
+    Settings,
+    SettingsError,
+    digest,
+    public,
+    size,
+)
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import VARIABLE, Run, base_folder, read_apps
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._source import SourceError, pack
+
+ROLES = Path(__file__).parents[2] / "roles"
+GIT_CACHE = Path("~/.cache/paddock.fastapi").expanduser()
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Pack sources once per run, whatever the number of hosts."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS: frozenset[str] = frozenset({"facts", "variable"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Return `apps`, all of them, and `pending`, those that this host has yet to stage."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        facts: Mapping[str, t.Any] = self._task.args.get("facts") or variables["ansible_facts"]["paddock"]
+        try:
+            settings = read_apps(variables, self._templar.template, self._task.args.get("variable", VARIABLE))
+            packed = [self._pack(app, base_folder(variables)) for app in settings]
+            todo = pending(packed, facts["apps"])
+            todo = [size(app, facts) for app in todo]
+            self._check_python(todo, facts)
+        except SettingsError as error:
+            raise AnsibleActionFail(str(error)) from None
+        return result | {"changed": False, "apps": packed, "pending": todo}
+
+    def _pack(self, app: Settings, base: Path) -> Settings:
+        """Pack one app's source and name the release that it makes."""
+        run = Run()
+        key = json.dumps([app["source"], app["requirements"], app["module"], app["app_dir"], str(base)])
+
+        def make() -> str:
+            return json.dumps(pack(app, base, run.folder, GIT_CACHE).as_dict())
+
+        try:
+            packed = json.loads(run.once(f"source-{hashlib.sha256(key.encode()).hexdigest()[:16]}", make))
+        except SourceError as error:
+            raise SettingsError([Problem(app["name"], error.option, str(error))]) from None
+        app_digest = digest(app, packed["fingerprint"], run.once("recipe", recipe))
+        return {
+            **public(app),
+            "app_dir": packed["app_dir"],
+            "digest": app_digest,
+            "release": release_id(run.stamp(), app_digest),
+            "packed": packed,
+        }
+
+    @staticmethod
+    def _check_python(apps: list[Settings], facts: Mapping[str, t.Any]) -> None:
+        problems = []
+        for app in apps:
+            wanted, found = app["packed"]["requires_python"], facts["interpreters"].get(app["python"])
+            if not found:
+                problems.append(
+                    Problem(
+                        app["name"],
+                        "python",
+                        f"the host has no interpreter {app['python']!r}; install it "
+                        "(python_packages names packages to install), or choose another",
+                    )
+                )
+            elif found and wanted and not SpecifierSet(wanted).contains(found):
+                problems.append(
+                    Problem(
+                        app["name"],
+                        "python",
+                        f"the app asks for Python {wanted}, but {app['python']} on the host is {found}; "
+                        "set python to an interpreter that fits",
+                    )
+                )
+        if problems:
+            raise SettingsError(problems)
+
+
+def recipe() -> str:
+    """Return a digest of the collection's own part of a release: templates and server packages."""
+    files = sorted([*(ROLES / "service/templates").glob("*"), ROLES / "app/files/server-requirements.txt"])
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()

@@ -1,0 +1,52 @@
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Send what a release is built from, then build it."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.paddock.fastapi.plugins.module_utils._settings import environment_file
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import Run, plain
+
+SERVER_REQUIREMENTS = Path(__file__).parents[2] / "roles/app/files/server-requirements.txt"
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Send the archive, the environment and the pinned server packages, if the host lacks the release."""
+
+    TRANSFERS_FILES = True
+    _VALID_ARGS = frozenset({"app", "env", "index_url", "uv", "cache"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Build the release of one app."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        # Secrets travel as a file that only root can read: arguments of a module are shown with -vvv.
+        environment = plain(arguments.pop("env", None) or {})
+        app = plain(arguments["app"])
+        if not app["built"] and not self._task.check_mode:
+            arguments |= self._send(app, environment)
+        result |= self._execute_module("paddock.fastapi.release", module_args=arguments, task_vars=task_vars)
+        return result
+
+    def _send(self, app: dict[str, t.Any], environment: dict[str, t.Any]) -> dict[str, str]:
+        folder = self._connection._shell.tmpdir or self._make_tmp_path()  # noqa: SLF001 - as core's own actions do
+        path = Run().folder / f"env-{app['name']}-{self._task._uuid}"  # noqa: SLF001
+        path.touch(mode=0o600)
+        path.write_text(environment_file(environment), encoding="utf-8")
+        try:
+            return {
+                name: self._transfer_file(str(local), f"{folder}/{name}")
+                for name, local in (
+                    ("archive", app["packed"]["archive"]),
+                    ("environment", path),
+                    ("server_requirements", SERVER_REQUIREMENTS),
+                )
+            }
+        finally:
+            path.unlink()

@@ -1,0 +1,222 @@
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build a release: sources in place, a virtual environment from what is pinned, byte code, and a record of it.
+
+Standard library only, because it runs on the target. uv does the work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import time
+import typing as t
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report
+from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, created, write
+
+# What a release takes beside a copy of the last one: byte code, uv's temporary files.
+DISK_MARGIN_MB = 64
+
+
+class BuildError(RuntimeError):
+    """The release cannot be built; the message says why first."""
+
+
+@dataclass
+class Build:
+    """One release to be built. Paths are on this host."""
+
+    app: App
+    release: str
+    archive: Path
+    environment: Path
+    server_requirements: Path
+    group: int
+    uv: str
+    cache: Path
+    python: str
+    install: Mapping[str, t.Any]
+    index_url: str | None
+    metadata: dict[str, t.Any]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the release."""
+        return self.app.release(self.release)
+
+    @property
+    def venv(self) -> Path:
+        """Folder of its virtual environment."""
+        return self.folder / "venv"
+
+    def run(self) -> None:
+        """Build it. Whatever stands in the way of it is cleared first; a failure leaves nothing behind."""
+        for left in self.app.unfinished():
+            shutil.rmtree(self.app.releases / left)
+        self.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._check_disk()
+        try:
+            self._timed("unpack", self._unpack)
+            self._timed("environment", self._make_environment)
+            self._timed("compile", self._compile)
+            self._finish()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    def _timed(self, name: str, step: t.Callable[[], None]) -> None:
+        started = time.monotonic()
+        try:
+            step()
+        except OSError as error:
+            raise BuildError(report(f"cannot {name}: {error}", [str(error)], "What happened")) from error
+        self.seconds[name] = round(time.monotonic() - started, 2)
+
+    def _check_disk(self) -> None:
+        """Fail before anything is written when a release like the last one would not fit."""
+        last = self.app.complete()[-1:]
+        size = self.app.metadata(last[0]).get("size_mb", 0) if last else 0
+        needed = size + self.archive.stat().st_size * 4 // 2**20 + DISK_MARGIN_MB
+        free = shutil.disk_usage(self.app.releases).free // 2**20
+        if free < needed:
+            raise BuildError(
+                f"the disk is too full for a release: {self.app.releases} has {free} MiB free, "
+                f"{needed} MiB are needed; free space, or lower keep_releases"
+            )
+
+    def _unpack(self) -> None:
+        self.folder.mkdir(mode=0o700)
+        source = self.folder / "src"
+        source.mkdir()
+        made = created(self.release)
+        with tarfile.open(self.archive) as archive:
+            for member in archive.getmembers():
+                # The app's group may read its code and nobody else; only root may change it.
+                member.uid, member.gid, member.uname, member.gname = 0, self.group, "", ""
+                # One time for all: entity tags are made of it, so it must differ between releases, not between hosts.
+                member.mtime = made
+                member.mode = 0o750 if member.isdir() or member.mode & 0o100 else 0o640
+                archive.extract(member, source, numeric_owner=True)
+        os.chown(source, 0, self.group)
+        source.chmod(0o750)
+        write(self.folder / "env", self.environment.read_text(encoding="utf-8"), 0o600)
+
+    def _make_environment(self) -> None:
+        self._uv("venv", "--python", self.python, "--prompt", self.app.name, str(self.venv))
+        method, name = self.install["method"], self.install.get("file")
+        hashes = ["--require-hashes"] if self.install.get("hashed") else []
+        if method == "uv.lock":
+            self._uv("sync", "--locked", "--no-dev", "--no-editable", "--compile-bytecode", "--python", self.python)
+        elif method == "requirements":
+            self._pip("--requirements", str(name), *hashes)
+        elif method == "project":
+            self._pip(".")
+        else:  # a distribution, from a file or the index, with its dependencies pinned if there is a file for them
+            if name:
+                self._pip("--requirements", str(name), *hashes)
+            self._pip(*(["--no-deps"] if name else []), self.install["distribution"])
+        self._add_server()
+
+    def _add_server(self) -> None:
+        """Add the server packages that the app did not pin itself, each exactly as the collection pins it."""
+        present = self.packages()
+        wanted = self.server_requirements.read_text(encoding="utf-8")
+        blocks = re.findall(r"^[a-z0-9].*(?:\n[ \t]+.*)*", wanted, re.MULTILINE | re.IGNORECASE)
+        missing = [block for block in blocks if _name(block) not in present]
+        if missing:
+            chosen = self.folder / "server-requirements.txt"
+            chosen.write_text("\n".join(missing) + "\n", encoding="utf-8")
+            self._pip("--requirements", str(chosen), "--require-hashes", "--no-deps")
+
+    def packages(self) -> dict[str, str]:
+        """List what is installed: versions by normalized name."""
+        found: dict[str, str] = {}
+        for site in self.venv.glob("lib/python3*/site-packages"):
+            for info in site.glob("*.dist-info"):
+                name, _, version = info.name.removesuffix(".dist-info").rpartition("-")
+                found[_name(name)] = version
+        return found
+
+    def _compile(self) -> None:
+        """Compile the sources: the app may not write, so it could never do so itself."""
+        self._call([str(self.venv / "bin/python"), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "src"])
+
+    def _finish(self) -> None:
+        for path in (self.venv, *(self.folder / "src").rglob("__pycache__")):
+            os.chown(path, 0, self.group)
+            path.chmod(0o750)
+        # NGINX must reach the socket, so others may pass; nothing in here is theirs to read.
+        os.chown(self.folder, 0, self.group)
+        self.folder.chmod(0o751)
+        record = {
+            **self.metadata,
+            "packages": dict(sorted(self.packages().items())),
+            "size_mb": _size_mb(self.folder),
+            "seconds": self.seconds,
+        }
+        write(self.folder / "release.json", json.dumps(record, indent=2, sort_keys=True) + "\n", 0o640, self.group)
+
+    def _pip(self, *arguments: str) -> None:
+        self._uv("pip", "install", "--python", str(self.venv), "--compile-bytecode", *arguments)
+
+    def _uv(self, *arguments: str) -> None:
+        self._call([self.uv, "--no-progress", "--color", "never", *arguments])
+
+    def _call(self, command: Sequence[str]) -> None:
+        done = subprocess.run(
+            command,
+            cwd=self.folder / "src" if (self.folder / "src").is_dir() else self.app.releases,
+            env=self._variables(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode:
+            lines = [line for line in (done.stdout + done.stderr).splitlines() if "Using Python" not in line]
+            step = " ".join(Path(word).name if word.startswith("/") else word for word in command[:6])
+            raise BuildError(report(f"the release cannot be built: {step} failed", lines[-30:], "Its last lines"))
+
+    def _variables(self) -> dict[str, str]:
+        variables = {
+            "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+            "HOME": "/root",
+            "LANG": "C.UTF-8",
+            "UV_CACHE_DIR": str(self.cache),
+            "UV_PROJECT_ENVIRONMENT": str(self.venv),
+            # The host's interpreter and its certificate store are the administrator's to choose.
+            "UV_PYTHON_DOWNLOADS": "never",
+            "UV_NO_MANAGED_PYTHON": "1",
+            "UV_SYSTEM_CERTS": "1",
+            "UV_LINK_MODE": self._link_mode(),
+        }
+        if self.index_url:
+            variables["UV_DEFAULT_INDEX"] = self.index_url
+        proxies = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+        return variables | {name: os.environ[name] for name in proxies if name in os.environ}
+
+    def _link_mode(self) -> str:
+        """Share files with the cache where one file system holds both; releases and cache are root's alone."""
+        same = self.cache.stat().st_dev == self.app.releases.stat().st_dev
+        return "hardlink" if same else "copy"
+
+
+def _name(requirement: str) -> str:
+    """Normalize a distribution's name (PEP 503)."""
+    found = re.match(r"[A-Za-z0-9._-]+", requirement)
+    return re.sub(r"[-_.]+", "-", found.group(0)).lower() if found else ""
+
+
+def _size_mb(folder: Path) -> int:
+    total = sum(path.lstat().st_blocks for path in folder.rglob("*")) * 512
+    return -(-total // 2**20)

@@ -1,0 +1,174 @@
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where an app's releases lie on a host, and what can be read from there. Standard library only."""
+
+from __future__ import annotations
+
+import calendar
+import contextlib
+import json
+import os
+import re
+import shutil
+import time
+import typing as t
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
+
+
+def release_id(stamp: str, digest: str) -> str:
+    """Name a release. stamp: UTC, such as 20261122T154042Z."""
+    return f"{stamp}-{digest}"
+
+
+def created(release: str) -> int:
+    """Return when a release was named, in seconds since the epoch."""
+    return calendar.timegm(time.strptime(release.partition("-")[0], "%Y%m%dT%H%M%SZ"))
+
+
+def digest_of(release: str) -> str:
+    """Return the digest part of a release's id."""
+    return release.rpartition("-")[2]
+
+
+@dataclass(frozen=True)
+class App:
+    """The folder of one app on this host."""
+
+    name: str
+    root: Path
+
+    @classmethod
+    def of(cls, name: str, root: str | None = None) -> App:
+        """Find an app by its name."""
+        return cls(name, Path(root or f"/srv/{name}"))
+
+    @property
+    def releases(self) -> Path:
+        """Folder of the releases."""
+        return self.root / "releases"
+
+    @property
+    def current(self) -> Path:
+        """Link to the live release: the one place that says what is live."""
+        return self.root / "current"
+
+    def release(self, release: str) -> Path:
+        """Folder of a release."""
+        return self.releases / release
+
+    def socket(self, release: str) -> Path:
+        """Socket of a release's instance."""
+        return self.release(release) / "app.sock"
+
+    def service_unit(self, release: str) -> str:
+        """Return the name of an instance's service."""
+        return f"{self.name}@{release}.service"
+
+    def socket_unit(self, release: str) -> str:
+        """Return the name of an instance's socket unit."""
+        return f"{self.name}@{release}.socket"
+
+    def live(self) -> str | None:
+        """Return the id of the live release, if there is one."""
+        try:
+            target = Path(os.readlink(self.current)).name
+        except OSError:
+            return None
+        return target if ID.fullmatch(target) else None
+
+    def complete(self) -> list[str]:
+        """Return the ids of all releases that were built to the end, oldest first.
+
+        release.json is written last, so a build that was interrupted has none.
+        """
+        if not self.releases.is_dir():
+            return []
+        found = (path for path in self.releases.iterdir() if ID.fullmatch(path.name))
+        return sorted(path.name for path in found if (path / "release.json").is_file())
+
+    def unfinished(self) -> list[str]:
+        """Return what interrupted builds left behind."""
+        if not self.releases.is_dir():
+            return []
+        done = set(self.complete())
+        return sorted(path.name for path in self.releases.iterdir() if path.name not in done)
+
+    def metadata(self, release: str) -> dict[str, t.Any]:
+        """Read a release's release.json."""
+        return t.cast(dict[str, t.Any], json.loads((self.release(release) / "release.json").read_text()))
+
+    def point_current(self, release: str) -> None:
+        """Make a release the live one, by one rename(2): NGINX resolves the link at every connect."""
+        beside = self.root / ".current.new"
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()
+        beside.symlink_to(f"releases/{release}")
+        beside.rename(self.current)
+        fsync_folder(self.root)
+
+    def remove(self, release: str) -> None:
+        """Delete a release, so that a half-deleted one never looks complete."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.release(release) / "release.json").unlink()
+        shutil.rmtree(self.release(release), ignore_errors=False)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write(path: Path, text: str, mode: int, group: int = 0) -> bool:
+    """Put a file in place whole, by a rename. Returns whether anything changed."""
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        if path.read_text() == text and found.st_mode & 0o7777 == mode and (found.st_uid, found.st_gid) == (0, group):
+            return False
+    beside = path.with_name(f".{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        beside.unlink()
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        os.fchown(handle, 0, group)
+        os.fchmod(handle, mode)
+        file.flush()
+        os.fsync(handle)
+    beside.rename(path)
+    return True
+
+
+def pending(apps: Iterable[Mapping[str, t.Any]], states: Mapping[str, Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """Tell which apps a host must still stage, and as which release.
+
+    apps: what the pack action returned. states: what host_facts found, by app name.
+    An app is done when the release of its digest is live, running and enabled. A release of this digest that
+    lies there already (a run was interrupted, or it is an earlier one) is used again: the same input never
+    makes a second release.
+    """
+    result = []
+    for app in apps:
+        state = states[app["name"]]
+        same = [release for release in state["releases"] if digest_of(release) == app["digest"]]
+        release = state["live"] if state["live"] in same else same[-1] if same else app["release"]
+        if not (release == state["live"] and state["running"] and state["enabled"]):
+            built = release in state["releases"]
+            result.append({**app, "release": release, "built": built, "prepared": state["prepared"]})
+    return result
+
+
+def prunable(complete: list[str], keep: int, protected: Iterable[str | None]) -> list[str]:
+    """Choose the releases to delete: the oldest beyond `keep`, never a protected one (live, standby)."""
+    spared = set(protected)
+    others = [release for release in complete if release not in spared]
+    room = max(0, keep - len(set(complete) & spared))
+    return others[: len(others) - room] if len(others) > room else []

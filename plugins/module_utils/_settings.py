@@ -1,0 +1,458 @@
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a user may write for an app, and everything that follows from it.
+
+`OPTIONS` is the one table of app options: validation, the README and the digest of a release read it.
+`resolve` turns what the user wrote into settings; `size` adds what depends on one host. Both are pure.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+import shlex
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+Settings = dict[str, t.Any]
+
+APPS_ROOT = "/srv"
+TLS_ROOT = "/etc/ssl/paddock"
+
+# What a user name may be on every distribution, and short enough that the path of a release's socket
+# (/srv/NAME/releases/ID/app.sock) stays below the 107 bytes that a Unix socket address holds.
+APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")
+# RFC 1123 host names; one label is enough, because intranets have such names.
+DOMAIN = re.compile(r"(?=.{1,253}$)(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*", re.IGNORECASE)
+IPV4 = re.compile(r"\d+(\.\d+){3}")
+MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SIZE = re.compile(r"\d+[kmg]?", re.IGNORECASE)
+URL_PATH = re.compile(r"/[^\s?#\"']*(\?[^\s#\"']*)?")
+
+# Names of accounts that every Debian or RHEL system has: an app named so would run as one of them.
+SYSTEM_USERS = frozenset(
+    (
+        "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody sshd nginx "
+        "adm ftp operator dbus systemd-network systemd-timesync systemd-resolve messagebus polkitd postgres redis mysql"
+    ).split()
+)
+# Set for every instance; an app that could override them would break its own rollout.
+RESERVED_ENV = frozenset({"PADDOCK_APP", "PADDOCK_RELEASE", "PADDOCK_SHARED", "LISTEN_FDS", "LISTEN_PID"})
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of an app.
+
+    kind: str, int, bool, list (of str), map (of scalars) or options (a nested table).
+    release: whether a change of it makes a new release. What only shapes NGINX or the rollout does not.
+    check: returns what is wrong with a value and how to mend it, or None.
+    """
+
+    kind: str
+    text: str
+    default: t.Any = None
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    minimum: int = 0
+    maximum: int = 2**31
+    release: bool = True
+    secret: bool = False
+    check: t.Callable[[t.Any], str | None] | None = None
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: whose, where, what was written, and how to mend it."""
+
+    app: str
+    option: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"app {self.app}: {self.option}: {self.message}" if self.option else f"app {self.app}: {self.message}"
+
+
+class SettingsError(ValueError):
+    """Everything that is wrong with the apps, all of it at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+def _pattern(pattern: re.Pattern[str], hint: str) -> t.Callable[[t.Any], str | None]:
+    def check(value: t.Any) -> str | None:
+        return None if pattern.fullmatch(str(value)) else f"{value!r} is not valid; {hint}"
+
+    return check
+
+
+def _check_name(value: str) -> str | None:
+    if value in SYSTEM_USERS:
+        return f"{value!r} is the name of a system account; choose another"
+    return _pattern(
+        APP_NAME, "use a lower-case letter, then letters, digits and dashes, 30 characters at most, such as 'shop'"
+    )(value)
+
+
+def _check_domains(values: list[str]) -> str | None:
+    if not values:
+        return "is empty; name at least one host name, such as [shop.example.com]"
+    for value in values:
+        if IPV4.fullmatch(value) or not DOMAIN.fullmatch(value):
+            return f"{value!r} is not a host name; write names such as shop.example.com, without scheme, port or path"
+    doubles = sorted({value for value in values if [v.lower() for v in values].count(value.lower()) > 1})
+    return f"{doubles[0]!r} is listed twice; remove one" if doubles else None
+
+
+def _check_env(values: Mapping[str, t.Any]) -> str | None:
+    for name, value in values.items():
+        if not ENV_NAME.fullmatch(str(name)):
+            return f"{name!r} is not a name that an environment variable can have; use letters, digits and underscores"
+        if name in RESERVED_ENV:
+            return f"{name} is set by the collection; choose another name"
+        if value is None:
+            return f"{name} has no value; write \"\" for an empty one, or remove it"
+        if "\0" in str(value):
+            return f"{name} contains a NUL character, which no environment variable can hold"
+    return None
+
+
+def _check_command(value: str) -> str | None:
+    try:
+        return None if shlex.split(value) else "is empty; write a command, or leave the option out"
+    except ValueError as error:
+        return f"{value!r} cannot be split into words ({error}); check its quotes"
+
+
+HEALTH = {
+    "path": Option(
+        "str",
+        "Path that answers when the app can serve.",
+        "/healthz",
+        check=_pattern(URL_PATH, "write a path such as /healthz"),
+    ),
+    "status": Option("int", "HTTP status that it must answer.", 200, minimum=100, maximum=599),
+    "contains": Option("str", "Text that the answer's body must contain."),
+    "timeout": Option("int", "Seconds that a new instance has to pass the gate.", 60, minimum=1, maximum=3600),
+}
+TLS = {
+    "mode": Option(
+        "str",
+        "`selfsigned`; `provided`: a certificate of yours; `off`: plain HTTP.",
+        "selfsigned",
+        choices=("selfsigned", "provided", "off"),
+    ),
+    "certificate": Option("str", "With `provided`: file on the control node, PEM, the leaf first, then its chain."),
+    "key": Option("str", "With `provided`: file on the control node, PEM, not encrypted."),
+}
+LIMITS = {
+    "nofile": Option(
+        "int",
+        "Open files and connections per process. Default: 65536, or what the host allows if that is less.",
+        minimum=256,
+        maximum=2**30,
+    ),
+}
+
+# Sorted as a reader needs them: what must be written, what runs, how it is served, how it is rolled out.
+OPTIONS: dict[str, Option] = {
+    "name": Option(
+        "str", "Name of the app: its user, its folder under `/srv`, its units.", required=True, check=_check_name
+    ),
+    "source": Option(
+        "str",
+        "What to deploy: a directory, `GIT-URL@REF`, a wheel or sdist file, or a requirement such as `shop==1.4.2`. "
+        "Paths are relative to the inventory.",
+        required=True,
+        release=False,  # its fingerprint counts, not where it lay
+    ),
+    "module": Option(
+        "str",
+        "ASGI import string, `package.module:attribute`.",
+        required=True,
+        check=_pattern(MODULE, "write package.module:attribute, such as shop.main:app"),
+    ),
+    "domains": Option(
+        "list", "Host names that it answers to, the canonical one first.", required=True, release=False,
+        check=_check_domains,
+    ),
+    "factory": Option("bool", "The attribute is a function that returns the app.", default=False),
+    "app_dir": Option("str", "Folder of the source that imports start from. Default: `src` if the package is there."),
+    "env": Option("map", "Environment variables; may hold secrets.", {}, secret=True, check=_check_env),
+    "python": Option("str", "Interpreter on the host: a command or path.", "python3"),
+    "requirements": Option(
+        "str",
+        "Requirements file, in the source (directory, git) or on the control node (wheel, sdist, requirement). "
+        "Default: `uv.lock`, `pylock.toml` or `requirements.txt` of the source, in this order.",
+    ),
+    "index_url": Option("str", "Package index to use instead of the public one; may hold credentials.", secret=True),
+    "migrate": Option(
+        "str", "Command that migrates the database, run once per rollout before the new release starts.",
+        check=_check_command,
+    ),
+    "server": Option(
+        "str", "Process model: `gunicorn` (with UvicornWorker) or `uvicorn`.", "gunicorn",
+        choices=("gunicorn", "uvicorn"),
+    ),
+    "workers": Option(
+        "int", "Worker processes. Default: one per CPU, at least 2, as far as the memory lasts.", minimum=1, maximum=512
+    ),
+    "worker_memory": Option("int", "MiB that one worker needs, for the default of `workers`.", 256, minimum=16),
+    "timeout": Option(
+        "int", "Seconds that a client waits for the next byte of an answer.", 60, minimum=1, maximum=86400
+    ),
+    "graceful_timeout": Option(
+        "int", "Seconds that requests have to finish when an instance stops.", 30, minimum=5, maximum=3600
+    ),
+    "limits": Option("options", "Resource limits of the app's processes.", options=LIMITS),
+    "max_body_size": Option(
+        "str", "Largest request body.", "10m", release=False, check=_pattern(SIZE, "write a size such as 10m or 1g")
+    ),
+    "tls": Option("options", "Certificate that NGINX shows.", release=False, options=TLS),
+    "health": Option("options", "What a healthy instance answers.", release=False, options=HEALTH),
+    "keep_releases": Option(
+        "int", "Releases to keep, the live one included.", 5, minimum=2, maximum=100, release=False
+    ),
+    "standby": Option(
+        "int", "Seconds that the old instance stays warm after a switch.", 60, minimum=0, maximum=86400, release=False
+    ),
+}
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"known options: {', '.join(names)}"
+
+
+def _wrong_type(option: Option, value: t.Any) -> str | None:
+    """Say which type was expected, or None if it is that type."""
+    scalar = isinstance(value, str | int | float | bool)
+    right, wanted = {
+        "str": (isinstance(value, str) and bool(value.strip()), "text"),
+        "int": (isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+        "bool": (isinstance(value, bool), "true or false"),
+        "list": (isinstance(value, list) and all(isinstance(v, str) for v in value), "a list of texts"),
+        "map": (
+            isinstance(value, Mapping) and not any(isinstance(v, Mapping | list) for v in value.values()),
+            "a mapping of names to values",
+        ),
+        "options": (isinstance(value, Mapping), "a mapping of options"),
+    }[option.kind]
+    if right:
+        return None
+    shown = repr(value) if scalar and not option.secret else f"a {type(value).__name__}"
+    return f"{shown} is not {wanted}"
+
+
+def _whole_number(value: t.Any) -> t.Any:
+    """Inventories in INI form and `-e` give numbers as text."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"\d+", value) else value
+
+
+def _read(app: str, raw: Mapping[str, t.Any], table: Mapping[str, Option], prefix: str = "") -> tuple[
+    Settings, list[Problem]
+]:
+    """Check what was written against a table and fill in its defaults."""
+    problems = [
+        Problem(app, f"{prefix}{name}", f"unknown option; {_suggest(str(name), table)}")
+        for name in raw
+        if name not in table
+    ]
+    values: Settings = {}
+    for name, option in table.items():
+        where = f"{prefix}{name}"
+        value = raw.get(name)
+        if option.kind == "int":
+            value = _whole_number(value)
+        if option.kind == "options":
+            value = {} if value is None else value
+        elif value is None:
+            if option.required:
+                problems.append(Problem(app, where, f"is missing; {option.text}"))
+            values[name] = option.default
+            continue
+        if wrong := _wrong_type(option, value):
+            problems.append(Problem(app, where, wrong))
+        elif option.kind == "options":
+            values[name], nested = _read(app, value, option.options, f"{where}.")
+            problems += nested
+        elif option.choices and value not in option.choices:
+            close = difflib.get_close_matches(str(value), option.choices, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(option.choices)}"
+            problems.append(Problem(app, where, f"{value!r} is not known; {hint}"))
+        elif option.kind == "int" and not option.minimum <= value <= option.maximum:
+            problems.append(
+                Problem(app, where, f"{value} is out of range; write {option.minimum} to {option.maximum}")
+            )
+        elif option.check and (wrong := option.check(value)):
+            problems.append(Problem(app, where, wrong))
+        else:
+            values[name] = value
+    return values, problems
+
+
+def _relations(app: str, values: Settings) -> list[Problem]:
+    """Check what two options must be to each other."""
+    problems = []
+    tls = values.get("tls", {})
+    if tls.get("mode") == "provided":
+        problems += [
+            Problem(app, f"tls.{name}", "is missing; tls.mode 'provided' needs both certificate and key")
+            for name in ("certificate", "key")
+            if not tls.get(name)
+        ]
+    elif tls.get("certificate") or tls.get("key"):
+        problems.append(Problem(app, "tls.mode", "a certificate or key is given; set mode to 'provided' to use it"))
+    return problems
+
+
+def _across(apps: Sequence[Settings]) -> list[Problem]:
+    """Check what apps of one host must be to each other."""
+    problems = []
+    names: set[str] = set()
+    owners: dict[str, str] = {}
+    for values in apps:
+        name = values.get("name") or "?"
+        if name in names:
+            problems.append(Problem(name, "name", f"two apps are called {name!r}; a name is used once per host"))
+        names.add(name)
+        for domain in values.get("domains") or []:
+            owner = owners.setdefault(domain.lower(), name)
+            if owner != name:
+                problems.append(Problem(name, "domains", f"{domain!r} belongs to app {owner} already; remove it from one"))
+    return problems
+
+
+def timeouts(timeout: int, graceful: int) -> dict[str, int]:
+    """Work out the whole chain of time-outs, in seconds, from the two that a user sets.
+
+    Every inequality that the servers need holds for any pair:
+    drain < graceful      uvicorn ends requests cleanly before Gunicorn kills the worker
+    drain < stall / 2     Gunicorn sees no heartbeat while a worker drains, and must not take it for hung
+    stop > 2 * graceful   systemd waits for a stop that arrives during a reload
+    upstream idle < keepalive   NGINX closes kept connections first, so no request meets a closing app
+    """
+    return {
+        "request": timeout,
+        "connect": 5,
+        "client_idle": 75,
+        "upstream_idle": 2,
+        "keepalive": 75,
+        "stall": max(60, 2 * graceful),
+        "graceful": graceful,
+        "drain": graceful - max(2, min(5, graceful // 5)),
+        "stop": 2 * graceful + 10,
+    }
+
+
+def resolve(apps: t.Any) -> list[Settings]:
+    """Validate every app of a host and work out all that does not depend on the host.
+
+    Raises SettingsError with every problem that was found.
+    """
+    if not isinstance(apps, list):
+        raise SettingsError([Problem("?", "", "fastapi_apps is not a list; begin each app with '- name: …'")])
+    resolved: list[Settings] = []
+    problems: list[Problem] = []
+    for position, raw in enumerate(apps, start=1):
+        if not isinstance(raw, Mapping):
+            problems.append(Problem(f"number {position}", "", f"{raw!r} is not a mapping of options"))
+            continue
+        written = raw.get("name")
+        name = written if isinstance(written, str) and written else f"number {position}"
+        values, found = _read(name, raw, OPTIONS)
+        resolved.append(values)
+        problems += found + _relations(name, values)
+    problems += _across(resolved)
+    if problems:
+        raise SettingsError(problems)
+    return [_derive(values) for values in resolved]
+
+
+def _derive(values: Settings) -> Settings:
+    name = values["name"]
+    root = f"{APPS_ROOT}/{name}"
+    tls = dict(values["tls"])
+    if tls["mode"] != "off":
+        tls |= {"certificate_path": f"{TLS_ROOT}/{name}.crt", "key_path": f"{TLS_ROOT}/{name}.key"}
+    return {
+        **values,
+        "migrate": shlex.split(values["migrate"] or ""),
+        "tls": tls,
+        "user": name,
+        "root": root,
+        "releases": f"{root}/releases",
+        "shared": f"{root}/shared",
+        "current": f"{root}/current",
+        "timeouts": timeouts(values["timeout"], values["graceful_timeout"]),
+    }
+
+
+def public(settings: Settings) -> Settings:
+    """Leave out what must not be printed: Ansible shows results and loop items."""
+    return {name: value for name, value in settings.items() if not (name in OPTIONS and OPTIONS[name].secret)}
+
+
+def digest(settings: Settings, fingerprint: str, recipe: str) -> str:
+    """Return the digest that names a release: 12 hex digits over all that shapes what runs.
+
+    fingerprint: of the source. recipe: of the collection's own part (templates, server packages).
+    """
+    shaping = {name: settings[name] for name, option in OPTIONS.items() if option.release}
+    text = json.dumps([shaping, fingerprint, recipe], sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+DEFAULT_NOFILE = 65536
+# What a host needs besides its apps, in MiB.
+RESERVED_MEMORY = 256
+
+
+def size(settings: Settings, host: Mapping[str, t.Any]) -> Settings:
+    """Work out what depends on the host: `host` is the result of the host_facts module.
+
+    workers: one per CPU, because an async worker fills a core; at least 2, so that one that is being replaced
+    leaves another to answer; never more than the memory holds.
+    nofile: what was asked for, which the host must allow, or the default as far as the host allows it.
+
+    Raises SettingsError when the host cannot give what was asked for.
+    """
+    ceiling = host["nofile_ceiling"]
+    wanted = settings["limits"]["nofile"]
+    if wanted is not None and wanted > ceiling:
+        raise SettingsError(
+            [
+                Problem(
+                    settings["name"],
+                    "limits.nofile",
+                    f"{wanted} is above what this host allows, {ceiling}; ask for less, "
+                    f"or raise {host['nofile_ceiling_from']} on the host",
+                )
+            ]
+        )
+    room = max(1, (host["memory_mb"] - RESERVED_MEMORY) // settings["worker_memory"])
+    return {
+        **settings,
+        "workers": settings["workers"] or min(max(2, host["cpus"]), room),
+        "limits": {**settings["limits"], "nofile": wanted or min(DEFAULT_NOFILE, ceiling)},
+    }
+
+
+def environment_file(values: Mapping[str, t.Any]) -> str:
+    """Write variables as systemd's EnvironmentFile= reads them (systemd.exec(5)): quoted, so that any text survives."""
+
+    def text(value: t.Any) -> str:
+        # YAML's true and false as most settings libraries spell them.
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    quoted = {name: re.sub(r'([\\"`$])', r"\\\1", text(value)) for name, value in values.items()}
+    return "".join(f'{name}="{value}"\n' for name, value in sorted(quoted.items()))

@@ -1,0 +1,43 @@
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""systemd as its own tools show it. Standard library only."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+UNITS = Path("/etc/systemd/system")
+
+
+class SystemdError(RuntimeError):
+    """systemctl refused; the message says what and why."""
+
+
+def systemctl(*arguments: str) -> str:
+    """Run systemctl and return what it printed."""
+    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr or done.stdout).strip()
+        raise SystemdError(f"systemctl {' '.join(arguments)}: {reason or f'exit code {done.returncode}'}")
+    return done.stdout
+
+
+def show(units: Sequence[str], *properties: str) -> dict[str, dict[str, str]]:
+    """Read properties of units, by unit. A pattern stands for the units of that name that systemd has loaded."""
+    if not units:
+        return {}
+    wanted = ",".join(("Id", *properties))
+    blocks = systemctl("show", f"--property={wanted}", "--", *units).strip().split("\n\n")
+    found = [dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line) for block in blocks]
+    return {entry["Id"]: entry for entry in found if "Id" in entry}
+
+
+def journal(unit: str, lines: int = 20, since: float | None = None) -> list[str]:
+    """Return the last lines that a unit logged, oldest first. since: seconds since the epoch."""
+    command = ["journalctl", "--unit", unit, "--lines", str(lines), "--output", "cat", "--no-pager", "--quiet"]
+    if since is not None:
+        command += ["--since", f"@{since:.3f}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, errors="replace").stdout.splitlines()

@@ -1,0 +1,187 @@
+#!/usr/bin/python
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module health_check."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: health_check
+short_description: Ask an app whether it is healthy, until it is or the time is over
+version_added: 0.1.0
+description:
+  - Asks over the socket of an instance (the gate) or through the public listener of this host, with TLS,
+    the real server name and the real Host header.
+  - Stops early when the instance has given up starting.
+  - When it fails it says why first, then shows the last lines that the instance logged, with a hint for known causes.
+author: paddock.fastapi contributors
+options:
+  app:
+    description: Name of the app.
+    type: str
+    required: true
+  release:
+    description: Release that must answer. Without it any may.
+    type: str
+  socket:
+    description: Unix socket to ask. Without it the public listener is asked.
+    type: path
+  host:
+    description: Host name to ask for.
+    type: str
+    required: true
+  address:
+    description: Address of the public listener.
+    type: str
+    default: 127.0.0.1
+  port:
+    description: Port of the public listener.
+    type: int
+    default: 443
+  certificate:
+    description: File on the host with the certificate that the listener must show. Without it, plain HTTP is spoken.
+    type: path
+  path:
+    description: Path to ask for.
+    type: str
+    default: /healthz
+  status:
+    description: HTTP status that is healthy.
+    type: int
+    default: 200
+  contains:
+    description: Text that the body of a healthy answer contains.
+    type: str
+  successes:
+    description: How many healthy answers in a row it takes.
+    type: int
+    default: 1
+  timeout:
+    description: Seconds that this may take.
+    type: int
+    default: 60
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    support: full
+    details: Nothing is asked in check mode, because what would be asked may not be there.
+  diff_mode:
+    support: none
+  platform:
+    platforms: linux
+"""
+
+EXAMPLES = r"""
+- name: Gate a new instance over its own socket
+  paddock.fastapi.health_check:
+    app: shop
+    release: 20261122T154042Z-0a1b2c3d4e5f
+    socket: /srv/shop/releases/20261122T154042Z-0a1b2c3d4e5f/app.sock
+    host: shop.example.com
+
+- name: Check what the public sees
+  paddock.fastapi.health_check:
+    app: shop
+    host: shop.example.com
+    certificate: /etc/ssl/paddock/shop.crt
+"""
+
+RETURN = r"""
+requests:
+  description: How many requests were made.
+  returned: always, except in check mode
+  type: int
+  sample: 3
+answer:
+  description: The last answer.
+  returned: always, except in check mode
+  type: dict
+  sample: {status: 200, body: '{"status":"ok"}', release: 20261122T154042Z-0a1b2c3d4e5f, problem: ""}
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report
+from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
+from ansible_collections.paddock.fastapi.plugins.module_utils._probe import (
+    Expectation,
+    Target,
+    as_result,
+    until_healthy,
+)
+from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import journal, show
+
+# An instance that died this often while it was asked will not come up by itself.
+RESTARTS = 3
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "app": {"type": "str", "required": True},
+            "release": {"type": "str"},
+            "socket": {"type": "path"},
+            "host": {"type": "str", "required": True},
+            "address": {"type": "str", "default": "127.0.0.1"},
+            "port": {"type": "int", "default": 443},
+            "certificate": {"type": "path"},
+            "path": {"type": "str", "default": "/healthz"},
+            "status": {"type": "int", "default": 200},
+            "contains": {"type": "str"},
+            "successes": {"type": "int", "default": 1},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    if module.check_mode:
+        module.exit_json(changed=False)
+    wanted = module.params
+    app = App.of(wanted["app"])
+    release = wanted["release"] or app.live() or ""
+    unit = app.service_unit(release)
+    started = time.time()
+    restarts = _restarts(unit)
+
+    def given_up() -> str:
+        count = _restarts(unit) - restarts
+        return f"the instance ended {count} times while it started" if count >= RESTARTS else ""
+
+    healthy, requests, answer = until_healthy(
+        Target(
+            wanted["host"],
+            socket=wanted["socket"],
+            address=wanted["address"],
+            port=wanted["port"],
+            tls=bool(wanted["certificate"]),
+            certificate=wanted["certificate"],
+        ),
+        Expectation(wanted["path"], wanted["status"], wanted["contains"], wanted["release"]),
+        timeout=wanted["timeout"],
+        successes=wanted["successes"],
+        give_up=given_up if release else None,
+    )
+    result = {"changed": False, "requests": requests, "answer": as_result(answer)}
+    if healthy:
+        module.exit_json(**result)
+    where = "its own socket" if wanted["socket"] else f"{'https' if wanted['certificate'] else 'http'}://{wanted['host']}"
+    reason = f"app {app.name}: release {release or 'none'} is not healthy over {where}: {answer.problem}"
+    if answer.status is not None and answer.body.strip():
+        reason += f"\nIts answer: {' '.join(answer.body.split())[:300]}"
+    if answer.status == 404:  # noqa: PLR2004 - HTTP
+        reason += "\nHint: the app has no such path; set health.path to one that answers when the app can serve."
+    lines = journal(unit, lines=25, since=started - 120) if release else []
+    module.fail_json(msg=report(reason, lines, f"Last lines of {unit}"), **result)
+
+
+def _restarts(unit: str) -> int:
+    found = show([unit], "NRestarts").get(unit, {})
+    return int(found.get("NRestarts") or 0)
+
+
+if __name__ == "__main__":
+    main()

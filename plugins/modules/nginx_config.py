@@ -1,0 +1,154 @@
+#!/usr/bin/python
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module nginx_config."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nginx_config
+short_description: Change NGINX's configuration, all of it or nothing
+version_added: 0.1.0
+description:
+  - Writes a set of files, has NGINX check its whole configuration, and reloads it if anything changed.
+  - When the check fails, every file is put back as it was, NGINX goes on with what it has, and the error names the
+    file at fault.
+author: paddock.fastapi contributors
+options:
+  files:
+    description: Contents by absolute path.
+    type: dict
+    required: true
+  absent:
+    description: Files that must not be there, such as the site that the package brings.
+    type: list
+    elements: path
+    default: []
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    support: full
+    details: The configuration is not checked in check mode, because nothing is written.
+  diff_mode:
+    support: full
+  platform:
+    platforms: linux
+"""
+
+EXAMPLES = r"""
+- name: Configure NGINX
+  paddock.fastapi.nginx_config:
+    files:
+      /etc/nginx/nginx.conf: "{{ lookup('ansible.builtin.template', 'nginx.conf.j2') }}"
+    absent:
+      - /etc/nginx/sites-enabled/default
+"""
+
+RETURN = r"""
+written:
+  description: Files that were written or removed.
+  returned: always
+  type: list
+  elements: str
+  sample: [/etc/nginx/conf.d/shop.conf]
+"""
+
+import re
+import subprocess
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.paddock.fastapi.plugins.module_utils._layout import write
+from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl
+
+NGINX = "/usr/sbin/nginx"
+# What a file or link was: a link's target or a file's content; None if there was nothing.
+Former = tuple[t.Literal["link", "file"], str] | None
+
+
+def former(path: Path) -> Former:
+    """Remember what is at a path."""
+    if path.is_symlink():
+        return "link", str(path.readlink())
+    return ("file", path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def restore(path: Path, was: Former) -> None:
+    """Put back what was at a path."""
+    if was and was[0] == "file":
+        write(path, was[1], 0o644)
+        return
+    path.unlink(missing_ok=True)
+    if was:
+        path.symlink_to(was[1])
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "files": {"type": "dict", "required": True},
+            "absent": {"type": "list", "elements": "path", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    wanted: dict[Path, str | None] = {Path(path): content for path, content in module.params["files"].items()}
+    wanted |= {Path(path): None for path in module.params["absent"]}
+    before = {path: former(path) for path in wanted}
+    changes = {path: content for path, content in wanted.items() if before[path] != (content and ("file", content))}
+    result = {
+        "written": sorted(str(path) for path in changes),
+        "changed": bool(changes),
+        "diff": [_diff(path, before[path], content) for path, content in sorted(changes.items())],
+    }
+    if module.check_mode:
+        module.exit_json(**result)
+    try:
+        for path, content in changes.items():
+            if content is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.parent.mkdir(mode=0o755, exist_ok=True)
+                write(path, content, 0o644)
+        if problem := _check():
+            for path in changes:
+                restore(path, before[path])
+            result |= {"changed": False, "written": []}
+            module.fail_json(msg=_explain(problem, set(wanted)), **result)
+        if changes and show(["nginx.service"], "ActiveState")["nginx.service"]["ActiveState"] == "active":
+            systemctl("reload", "nginx.service")
+    except (OSError, SystemdError) as error:
+        module.fail_json(msg=f"NGINX cannot be configured: {error}", **result)
+    module.exit_json(**result)
+
+
+def _check() -> str:
+    """Return what NGINX has against its configuration, or an empty text."""
+    done = subprocess.run([NGINX, "-t"], capture_output=True, text=True, check=False)
+    lines = [line for line in done.stderr.splitlines() if "[emerg]" in line or "[crit]" in line]
+    return "\n".join(lines or [done.stderr.strip()]) if done.returncode else ""
+
+
+def _explain(problem: str, ours: set[Path]) -> str:
+    found = re.search(r" in (/\S+):(\d+)", problem)
+    if found and Path(found.group(1)) not in ours:
+        advice = f"{found.group(1)} (line {found.group(2)}) is not ours; repair or remove it, then run again"
+    else:
+        advice = "correct the settings that this comes from, then run again"
+    return (
+        f"NGINX does not accept its configuration: {advice}.\n{problem}\n"
+        "Its files are as they were before, and NGINX goes on with what it has loaded."
+    )
+
+
+def _diff(path: Path, was: Former, content: str | None) -> dict[str, str]:
+    before = was[1] if was else ""
+    return {"before_header": str(path), "after_header": str(path), "before": before, "after": content or ""}
+
+
+if __name__ == "__main__":
+    main()

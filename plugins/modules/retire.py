@@ -1,0 +1,129 @@
+#!/usr/bin/python
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module retire."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: retire
+short_description: Let old instances go, and delete releases that are not kept
+version_added: 0.1.0
+description:
+  - Every instance of the app that is not live is disabled now, and stopped by systemd itself after O(standby) seconds,
+    by a transient timer. This happens though the control node has gone away.
+  - Releases beyond O(keep) are deleted, the oldest first, never the live one nor one whose instance still runs.
+author: paddock.fastapi contributors
+options:
+  app:
+    description: Name of the app.
+    type: str
+    required: true
+  standby:
+    description: Seconds that an old instance keeps running.
+    type: int
+    default: 60
+  keep:
+    description: Releases to keep, the live one included.
+    type: int
+    default: 5
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  platform:
+    platforms: linux
+seealso:
+  - module: paddock.fastapi.switch
+"""
+
+EXAMPLES = r"""
+- name: Retire what is not live
+  paddock.fastapi.retire:
+    app: shop
+    standby: 60
+    keep: 5
+"""
+
+RETURN = r"""
+retired:
+  description: Releases whose instances systemd will stop.
+  returned: always
+  type: list
+  elements: str
+  sample: [20261121T090000Z-5f4e3d2c1b0a]
+pruned:
+  description: Releases that were deleted.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+"""
+
+import subprocess
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.paddock.fastapi.plugins.module_utils._host import app_states
+from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, prunable
+from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "app": {"type": "str", "required": True},
+            "standby": {"type": "int", "default": 60},
+            "keep": {"type": "int", "default": 5},
+        },
+        supports_check_mode=True,
+    )
+    app = App.of(module.params["app"])
+    try:
+        state = app_states([app.name])[app.name]
+        running = _running(app)
+        pruned = prunable(app.complete(), module.params["keep"], {state["live"], *running})
+        result = {"retired": state["stale"], "pruned": pruned, "changed": bool(state["stale"] or pruned)}
+        if module.check_mode:
+            module.exit_json(**result)
+        for release in state["stale"]:
+            _retire(app, release, module.params["standby"])
+        for release in pruned:
+            app.remove(release)
+    except (SystemdError, OSError) as error:
+        module.fail_json(msg=f"app {app.name}: cannot retire old releases: {error}")
+    module.exit_json(**result)
+
+
+def _running(app: App) -> set[str]:
+    """Return the releases whose instances are up, or waiting for their timer."""
+    units = show([f"{app.name}@*.service", f"{app.name}@*.socket"], "ActiveState")
+    active = (unit for unit, entry in units.items() if entry["ActiveState"] != "inactive")
+    return {unit.removeprefix(f"{app.name}@").rpartition(".")[0] for unit in active}
+
+
+def _retire(app: App, release: str, standby: int) -> None:
+    """Disable an instance now and have systemd stop it later."""
+    units = [app.socket_unit(release), app.service_unit(release)]
+    systemctl("disable", "--quiet", *units)
+    if not standby:
+        systemctl("stop", *units)
+        return
+    command = ["systemd-run", "--quiet", "--collect", f"--unit={app.name}-retire-{release}", f"--on-active={standby}"]
+    # A second of slack, not the minute that timers have by default.
+    command += ["--timer-property=AccuracySec=1s", f"--description=Stop the old instance {release} of {app.name}"]
+    # The live release is never stopped: by then a rollback may have made this one live again.
+    script = 'test "$(readlink "$1")" = "releases/$2" || systemctl stop "$3" "$4"'
+    command += ["/bin/sh", "-c", script, "retire", str(app.current), release, *units]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemdError(done.stderr.strip())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+#!/usr/bin/python
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module selfsigned_certificate."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: selfsigned_certificate
+short_description: Keep a self-signed certificate for some host names
+version_added: 0.1.0
+description:
+  - Makes an ECDSA key (P-256) and a certificate for it with openssl, and makes them anew when they do not fit together,
+    do not name exactly the wanted hosts, or expire soon.
+author: paddock.fastapi contributors
+options:
+  certificate:
+    description: File of the certificate.
+    type: path
+    required: true
+  key:
+    description: File of the key, which only root can read.
+    type: path
+    required: true
+  domains:
+    description: Host names that the certificate is for.
+    type: list
+    elements: str
+    required: true
+  days:
+    description: Days that a new certificate is valid.
+    type: int
+    default: 365
+  renew_before:
+    description: Days before its end that a certificate is made anew.
+    type: int
+    default: 30
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  platform:
+    platforms: linux
+"""
+
+EXAMPLES = r"""
+- name: Keep a certificate
+  paddock.fastapi.selfsigned_certificate:
+    certificate: /etc/ssl/paddock/shop.crt
+    key: /etc/ssl/paddock/shop.key
+    domains: [shop.example.com]
+"""
+
+RETURN = r"""
+reason:
+  description: Why a certificate was made; empty if the one that was there is good.
+  returned: always
+  type: str
+  sample: it expires within 30 days
+"""
+
+import re
+import subprocess
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.paddock.fastapi.plugins.module_utils._layout import write
+
+
+def openssl(*arguments: str) -> tuple[int, str]:
+    """Run openssl and return its exit code and what it printed."""
+    done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr
+
+
+def why_renew(certificate: Path, key: Path, domains: list[str], seconds: int) -> str:
+    """Say why the pair must be made anew, or nothing if it is good."""
+    if not certificate.is_file() or not key.is_file():
+        return "there is none"
+    failed, names = openssl("x509", "-in", str(certificate), "-noout", "-ext", "subjectAltName")
+    if failed:
+        return "it cannot be read"
+    if set(re.findall(r"DNS:([^\s,]+)", names)) != set(domains):
+        return "it names other hosts"
+    if openssl("x509", "-in", str(certificate), "-noout", "-checkend", str(seconds))[0]:
+        return f"it expires within {seconds // 86400} days"
+    if openssl("x509", "-in", str(certificate), "-noout", "-pubkey")[1] != openssl("pkey", "-in", str(key), "-pubout")[1]:
+        return "it does not belong to its key"
+    return ""
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "certificate": {"type": "path", "required": True},
+            "key": {"type": "path", "required": True, "no_log": False},
+            "domains": {"type": "list", "elements": "str", "required": True},
+            "days": {"type": "int", "default": 365},
+            "renew_before": {"type": "int", "default": 30},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params
+    certificate, key, domains = Path(wanted["certificate"]), Path(wanted["key"]), wanted["domains"]
+    try:
+        reason = why_renew(certificate, key, domains, wanted["renew_before"] * 86400)
+    except FileNotFoundError:
+        module.fail_json(msg="openssl is not installed on the host; install it (role tls does)")
+    diff = {
+        "before_header": str(certificate),
+        "after_header": str(certificate),
+        "before": f"{reason}\n",
+        "after": f"for {', '.join(domains)}\n",
+    }
+    if not reason:
+        module.exit_json(changed=False, reason="")
+    if module.check_mode:
+        module.exit_json(changed=True, reason=reason, diff=diff)
+    failed, made = openssl(
+        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-days", str(wanted["days"]), "-subj", f"/CN={domains[0][:64]}"),
+        *("-addext", f"subjectAltName={','.join(f'DNS:{domain}' for domain in domains)}"),
+        *("-addext", "keyUsage=critical,digitalSignature,keyCertSign", "-addext", "extendedKeyUsage=serverAuth"),
+        *("-keyout", "-", "-out", "-"),
+    )
+    blocks = re.findall(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----\n", made, re.DOTALL)
+    parts = {"key" if "PRIVATE KEY" in block else "certificate": block for block in blocks}
+    if failed or parts.keys() != {"key", "certificate"}:
+        module.fail_json(msg=f"openssl cannot make a certificate for {', '.join(domains)}: {made.strip()[-500:]}")
+    write(key, parts["key"], 0o600)
+    write(certificate, parts["certificate"], 0o644)
+    module.exit_json(changed=True, reason=reason, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+#!/usr/bin/python
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module switch."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: switch
+short_description: Make a release the live one, and prove it
+version_added: 0.1.0
+description:
+  - Points C(/srv/APP/current) at a release by one rename. NGINX resolves that link at every connect, so new upstream
+    connections go to the new release at once, and nothing is reloaded.
+  - Then it asks through the public listener until this release answers several times in a row. If it does not, the
+    link goes back to the release before, and the module fails.
+  - The instance that was live is disabled, but keeps running for what it still has to answer.
+author: paddock.fastapi contributors
+options:
+  app:
+    description: Name of the app.
+    type: str
+    required: true
+  release:
+    description: Id of the release to make live. Its instance must run.
+    type: str
+    required: true
+  host:
+    description: Host name to ask for.
+    type: str
+    required: true
+  address:
+    description: Address of the public listener.
+    type: str
+    default: 127.0.0.1
+  port:
+    description: Port of the public listener.
+    type: int
+    default: 443
+  certificate:
+    description: File on the host with the certificate that the listener must show. Without it, plain HTTP is spoken.
+    type: path
+  path:
+    description: Path to ask for.
+    type: str
+    default: /healthz
+  status:
+    description: HTTP status that is healthy.
+    type: int
+    default: 200
+  contains:
+    description: Text that the body of a healthy answer contains.
+    type: str
+  successes:
+    description: How many answers in a row must come from the release.
+    type: int
+    default: 5
+  timeout:
+    description: Seconds after which the proof has failed.
+    type: int
+    default: 20
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  platform:
+    platforms: linux
+seealso:
+  - module: paddock.fastapi.retire
+"""
+
+EXAMPLES = r"""
+- name: Switch to the new release
+  paddock.fastapi.switch:
+    app: shop
+    release: 20261122T154042Z-0a1b2c3d4e5f
+    host: shop.example.com
+    certificate: /etc/ssl/paddock/shop.crt
+"""
+
+RETURN = r"""
+before:
+  description: Release that was live before; V(null) if there was none.
+  returned: always
+  type: str
+  sample: 20261121T090000Z-5f4e3d2c1b0a
+live:
+  description: Release that is live now.
+  returned: always
+  type: str
+  sample: 20261122T154042Z-0a1b2c3d4e5f
+requests:
+  description: Requests that the proof took.
+  returned: always, except in check mode
+  type: int
+  sample: 5
+"""
+
+import contextlib
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report
+from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
+from ansible_collections.paddock.fastapi.plugins.module_utils._probe import (
+    Expectation,
+    Target,
+    as_result,
+    until_healthy,
+)
+from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, journal, systemctl
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "app": {"type": "str", "required": True},
+            "release": {"type": "str", "required": True},
+            "host": {"type": "str", "required": True},
+            "address": {"type": "str", "default": "127.0.0.1"},
+            "port": {"type": "int", "default": 443},
+            "certificate": {"type": "path"},
+            "path": {"type": "str", "default": "/healthz"},
+            "status": {"type": "int", "default": 200},
+            "contains": {"type": "str"},
+            "successes": {"type": "int", "default": 5},
+            "timeout": {"type": "int", "default": 20},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params
+    app = App.of(wanted["app"])
+    release = wanted["release"]
+    before = app.live()
+    result: dict[str, t.Any] = {
+        "before": before,
+        "live": release,
+        "changed": before != release,
+        "diff": {"before": f"{app.current} -> {before}\n", "after": f"{app.current} -> {release}\n"},
+    }
+    if module.check_mode:
+        module.exit_json(**result)
+    if release not in app.complete():
+        module.fail_json(msg=f"app {app.name}: there is no release {release} on this host; deploy it first", **result)
+    app.point_current(release)
+    target = Target(
+        wanted["host"],
+        address=wanted["address"],
+        port=wanted["port"],
+        tls=bool(wanted["certificate"]),
+        certificate=wanted["certificate"],
+    )
+    expected = Expectation(wanted["path"], wanted["status"], wanted["contains"], release)
+    proven, requests, answer = until_healthy(
+        target, expected, timeout=wanted["timeout"], successes=wanted["successes"], interval=0.05
+    )
+    result |= {"requests": requests, "answer": as_result(answer)}
+    if not proven:
+        result |= {"live": before, "changed": False}
+        _go_back(app, before)
+        reason = f"app {app.name}: release {release} does not answer through {target}: {answer.problem}"
+        state = f"{before} is live again" if before else "nothing is live, as before"
+        lines = journal(app.service_unit(release))
+        module.fail_json(msg=report(f"{reason}\n{state}.", lines, f"Last lines of {app.service_unit(release)}"), **result)
+    if before and before != release:
+        with contextlib.suppress(SystemdError):  # it may have been removed by hand; then there is nothing to disable
+            systemctl("disable", "--quiet", app.socket_unit(before), app.service_unit(before))
+    module.exit_json(**result)
+
+
+def _go_back(app: App, before: str | None) -> None:
+    if before:
+        app.point_current(before)
+    else:
+        app.current.unlink()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read the apps of a host as the inventory has them, value by value, so that an error can name the one at fault."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import typing as t
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ansible import constants
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+
+from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
+    Problem,
+    Settings,
+    SettingsError,
+    resolve,
+)
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._certificate import CertificateError, check_pair
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._source import SourceError, classify, locate
+
+# Where users list their apps.
+VARIABLE = "fastapi_apps"
+
+
+def base_folder(task_vars: Mapping[str, t.Any]) -> Path:
+    """Return the folder that paths in an inventory are relative to: the inventory's own."""
+    return Path(task_vars.get("inventory_dir") or Path.cwd())
+
+
+def read_apps(
+    task_vars: Mapping[str, t.Any], template: Callable[[t.Any], t.Any], variable: str = VARIABLE
+) -> list[Settings]:
+    """Return the settings of all apps of a host, each option templated by itself and checked.
+
+    Raises SettingsError with everything that is wrong.
+    """
+    if variable not in task_vars:
+        raise SettingsError(
+            [Problem("?", "", f"{variable} is not defined for this host; list the apps in the inventory or in group_vars")]
+        )
+    raw = task_vars[variable]
+    if isinstance(raw, str):
+        raw = template(raw)
+    problems: list[Problem] = []
+    apps = [_template(app, template, problems) for app in raw] if isinstance(raw, list) else raw
+    if problems:
+        raise SettingsError(problems)
+    settings = resolve(apps)
+    problems = check_files(settings, base_folder(task_vars))
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _template(app: t.Any, template: Callable[[t.Any], t.Any], problems: list[Problem]) -> t.Any:
+    if not isinstance(app, Mapping):
+        return app
+    name = str(app.get("name", "?"))
+
+    def walk(value: t.Any, where: str) -> t.Any:
+        if isinstance(value, Mapping):
+            return {str(key): walk(inner, f"{where}.{key}" if where else str(key)) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [walk(inner, where) for inner in value]
+        try:
+            result = template(value)
+        except AnsibleUndefinedVariable as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            problems.append(Problem(name, where, f"{reason}; define it, in a vault file if it is a secret"))
+        except AnsibleError as error:
+            problems.append(Problem(name, where, str(error).partition("\n")[0]))
+        else:
+            return plain(result)
+        return ""
+
+    return walk(app, "")
+
+
+def plain(value: t.Any) -> t.Any:
+    """Turn what templates give (vaulted text, tagged values) into plain data."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    for kind in (bool, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    return None if value is None else str(value)
+
+
+def check_files(apps: list[Settings], base: Path) -> list[Problem]:
+    """Check what the settings name on the control node: sources, and certificates with their keys."""
+    problems = []
+    for app in apps:
+        try:
+            classify(app["source"], base)
+        except SourceError as error:
+            problems.append(Problem(app["name"], error.option, str(error)))
+        if app["tls"]["mode"] == "provided":
+            try:
+                check_pair(locate(app["tls"]["certificate"], base), locate(app["tls"]["key"], base), app["domains"])
+            except CertificateError as error:
+                problems.append(Problem(app["name"], f"tls.{error.option}", str(error)))
+    return problems
+
+
+class Run:
+    """Files of one run of ansible-playbook, which all its hosts share and which vanish with it."""
+
+    def __init__(self) -> None:
+        self.folder = Path(constants.config.get_config_value("DEFAULT_LOCAL_TMP")) / "paddock"
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+
+    def once(self, name: str, make: Callable[[], str]) -> str:
+        """Return what `make` returned the first time that anyone asked for `name` in this run.
+
+        Ansible works on several hosts at once, each in a process of its own.
+        """
+        path = self.folder / name
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                path.write_text(make(), encoding="utf-8")
+            return path.read_text(encoding="utf-8")
+
+    def stamp(self) -> str:
+        """Return the time of this run, for release ids."""
+        return self.once("stamp", lambda: datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ"))
