@@ -161,8 +161,15 @@ def pending(apps: Iterable[Mapping[str, t.Any]], states: Mapping[str, Mapping[st
         same = [release for release in state["releases"] if digest_of(release) == app["digest"]]
         release = state["live"] if state["live"] in same else same[-1] if same else app["release"]
         if not (release == state["live"] and state["running"] and state["enabled"]):
-            built = release in state["releases"]
-            result.append({**app, "release": release, "built": built, "prepared": state["prepared"]})
+            result.append(
+                {
+                    **app,
+                    "release": release,
+                    "live": release == state["live"],
+                    "built": release in state["releases"],
+                    "prepared": state["prepared"],
+                }
+            )
     return result
 
 

@@ -198,6 +198,10 @@ OPTIONS: dict[str, Option] = {
         "str", "Command that migrates the database, run once per rollout before the new release starts.",
         check=_check_command,
     ),
+    "migrate_on": Option(
+        "str", "Hosts that run it: the `first` for all, or `all`, where each host has a database of its own.", "first",
+        choices=("first", "all"), release=False,
+    ),
     "server": Option(
         "str", "Process model: `gunicorn` (with UvicornWorker) or `uvicorn`.", "gunicorn",
         choices=("gunicorn", "uvicorn"),
