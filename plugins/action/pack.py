@@ -13,8 +13,6 @@ from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from packaging.specifiers import SpecifierSet
-
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import pending, release_id
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
     Problem,
@@ -26,6 +24,7 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
 )
 from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import VARIABLE, Run, base_folder, read_apps
 from ansible_collections.paddock.fastapi.plugins.plugin_utils._source import SourceError, pack
+from packaging.specifiers import SpecifierSet
 
 ROLES = Path(__file__).parents[2] / "roles"
 GIT_CACHE = Path("~/.cache/paddock.fastapi").expanduser()

@@ -9,7 +9,6 @@ import typing as t
 from pathlib import Path
 
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import environment_file
 from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import Run, plain
 

@@ -9,7 +9,6 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import SettingsError, public
 from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import read_apps
 

@@ -37,7 +37,6 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import Settings, SettingsError, public, resolve
 from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import plain
 

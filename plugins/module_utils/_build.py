@@ -149,7 +149,9 @@ class Build:
 
     def _compile(self) -> None:
         """Compile the sources: the app may not write, so it could never do so itself."""
-        self._call([str(self.venv / "bin/python"), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "src"])
+        self._call(
+            [str(self.venv / "bin/python"), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "src"]
+        )
 
     def _finish(self) -> None:
         for path in (self.venv, *(self.folder / "src").rglob("__pycache__")):

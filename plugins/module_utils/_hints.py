@@ -10,26 +10,62 @@ from collections.abc import Iterable
 
 # The first that matches is shown, so the more telling ones stand first.
 HINTS: tuple[tuple[str, str], ...] = (
-    (r"No module named '?([\w.]+)'?", "{0} is not installed in the release: is it in the requirements, and is app_dir right?"),
+    (
+        r"No module named '?([\w.]+)'?",
+        "{0} is not installed in the release: is it in the requirements, and is app_dir right?",
+    ),
     (r"Failed to find attribute '([\w.()]+)' in '([\w.]+)'", "{1} has no {0}: correct the app's option module"),
     (r'Attribute "([\w.]+)" not found in module "([\w.]+)"', "{1} has no {0}: correct the app's option module"),
-    (r"Application object must be callable|not callable", "the attribute in option module is no ASGI app; a factory needs factory: true"),
-    (r"__call__\(\) (takes|missing).*positional argument", "this looks like a WSGI app (Flask, Django's wsgi.py); option module must name an ASGI app"),
+    (
+        r"Application object must be callable|not callable",
+        "the attribute in option module is no ASGI app; a factory needs factory: true",
+    ),
+    (
+        r"__call__\(\) (takes|missing).*positional argument",
+        "this looks like a WSGI app (Flask, Django's wsgi.py); option module must name an ASGI app",
+    ),
     (r"KeyError: '([A-Z][A-Z0-9_]+)'", "the app wants the environment variable {0}: set it in the app's option env"),
-    (r"unable to open database file", "SQLite cannot open its file: only $PADDOCK_SHARED (/srv/APP/shared) is writable"),
-    (r"Read-only file system: '([^']+)'", "{0} is not writable for the app: write below $PADDOCK_SHARED (/srv/APP/shared)"),
+    (
+        r"unable to open database file",
+        "SQLite cannot open its file: only $PADDOCK_SHARED (/srv/APP/shared) is writable",
+    ),
+    (
+        r"Read-only file system: '([^']+)'",
+        "{0} is not writable for the app: write below $PADDOCK_SHARED (/srv/APP/shared)",
+    ),
     (r"Address already in use", "another process has this address; an app must not bind a port of its own"),
     (r"No space left on device", "the disk is full: free space, or lower keep_releases"),
-    (r"Hash mismatch", "a downloaded file is not the one that was pinned: refresh the hashes in the requirements, or ask who changed the package"),
-    (r"In `--require-hashes` mode|--require-hashes", "every requirement needs == and a hash: make the file with 'uv pip compile --generate-hashes'"),
-    (r"lockfile.*needs to be updated", "uv.lock does not fit pyproject.toml: run 'uv lock' and commit it"),
-    (r"requires-python|Requires-Python|does not satisfy Python", "the interpreter does not fit: set the app's option python to one that does"),
     (
-        r"dns error|Could not connect|Connection refused|connection refused|error sending request|timed out|Temporary failure in name resolution|tunnel",
+        r"Hash mismatch",
+        (
+            "a downloaded file is not the one that was pinned: "
+            "refresh the hashes in the requirements, or ask who changed the package"
+        ),
+    ),
+    (
+        r"In `--require-hashes` mode|--require-hashes",
+        "every requirement needs == and a hash: make the file with 'uv pip compile --generate-hashes'",
+    ),
+    (r"lockfile.*needs to be updated", "uv.lock does not fit pyproject.toml: run 'uv lock' and commit it"),
+    (
+        r"requires-python|Requires-Python|does not satisfy Python",
+        "the interpreter does not fit: set the app's option python to one that does",
+    ),
+    (
+        (
+            r"dns error|Could not connect|[Cc]onnection refused|error sending request|timed out"
+            r"|Temporary failure in name resolution|tunnel"
+        ),
         "the package index is not reachable from the host: check its network, proxy and index_url",
     ),
-    (r"invalid peer certificate|CERTIFICATE_VERIFY_FAILED|UnknownIssuer", "the index's certificate is not trusted: install its CA in the host's certificate store"),
-    (r"No solution found|was not found in the package registry|there is no version of", "a requirement cannot be met: correct it, or the index_url"),
+    (
+        r"invalid peer certificate|CERTIFICATE_VERIFY_FAILED|UnknownIssuer",
+        "the index's certificate is not trusted: install its CA in the host's certificate store",
+    ),
+    (
+        r"No solution found|was not found in the package registry|there is no version of",
+        "a requirement cannot be met: correct it, or the index_url",
+    ),
     (r"Worker failed to boot|App failed to load", "the app fails while it starts: see the lines above"),
 )
 

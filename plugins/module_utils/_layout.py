@@ -76,7 +76,7 @@ class App:
     def live(self) -> str | None:
         """Return the id of the live release, if there is one."""
         try:
-            target = Path(os.readlink(self.current)).name
+            target = self.current.readlink().name
         except OSError:
             return None
         return target if ID.fullmatch(target) else None
@@ -100,7 +100,7 @@ class App:
 
     def metadata(self, release: str) -> dict[str, t.Any]:
         """Read a release's release.json."""
-        return t.cast(dict[str, t.Any], json.loads((self.release(release) / "release.json").read_text()))
+        return t.cast("dict[str, t.Any]", json.loads((self.release(release) / "release.json").read_text()))
 
     def point_current(self, release: str) -> None:
         """Make a release the live one, by one rename(2): NGINX resolves the link at every connect."""
@@ -137,7 +137,7 @@ def write(path: Path, text: str, mode: int, group: int = 0) -> bool:
     with contextlib.suppress(FileNotFoundError):
         beside.unlink()
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(handle, "w", encoding="utf-8") as file:
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
         os.fchown(handle, 0, group)
         os.fchmod(handle, mode)

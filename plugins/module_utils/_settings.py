@@ -37,8 +37,8 @@ URL_PATH = re.compile(r"/[^\s?#\"']*(\?[^\s#\"']*)?")
 # Names of accounts that every Debian or RHEL system has: an app named so would run as one of them.
 SYSTEM_USERS = frozenset(
     (
-        "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody sshd nginx "
-        "adm ftp operator dbus systemd-network systemd-timesync systemd-resolve messagebus polkitd postgres redis mysql"
+        "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody sshd nginx adm ftp "
+        "operator dbus systemd-network systemd-timesync systemd-resolve messagebus polkitd postgres redis mysql"
     ).split()
 )
 # Set for every instance; an app that could override them would break its own rollout.
@@ -108,8 +108,9 @@ def _check_domains(values: list[str]) -> str | None:
     for value in values:
         if IPV4.fullmatch(value) or not DOMAIN.fullmatch(value):
             return f"{value!r} is not a host name; write names such as shop.example.com, without scheme, port or path"
-    doubles = sorted({value for value in values if [v.lower() for v in values].count(value.lower()) > 1})
-    return f"{doubles[0]!r} is listed twice; remove one" if doubles else None
+    lowered = [value.lower() for value in values]
+    doubled = next((value for value in lowered if lowered.count(value) > 1), None)
+    return f"{doubled!r} is listed twice; remove one" if doubled else None
 
 
 def _check_env(values: Mapping[str, t.Any]) -> str | None:
@@ -119,7 +120,7 @@ def _check_env(values: Mapping[str, t.Any]) -> str | None:
         if name in RESERVED_ENV:
             return f"{name} is set by the collection; choose another name"
         if value is None:
-            return f"{name} has no value; write \"\" for an empty one, or remove it"
+            return f'{name} has no value; write "" for an empty one, or remove it'
         if "\0" in str(value):
             return f"{name} contains a NUL character, which no environment variable can hold"
     return None
@@ -181,7 +182,10 @@ OPTIONS: dict[str, Option] = {
         check=_pattern(MODULE, "write package.module:attribute, such as shop.main:app"),
     ),
     "domains": Option(
-        "list", "Host names that it answers to, the canonical one first.", required=True, release=False,
+        "list",
+        "Host names that it answers to, the canonical one first.",
+        required=True,
+        release=False,
         check=_check_domains,
     ),
     "factory": Option("bool", "The attribute is a function that returns the app.", default=False),
@@ -195,15 +199,21 @@ OPTIONS: dict[str, Option] = {
     ),
     "index_url": Option("str", "Package index to use instead of the public one; may hold credentials.", secret=True),
     "migrate": Option(
-        "str", "Command that migrates the database, run once per rollout before the new release starts.",
+        "str",
+        "Command that migrates the database, run once per rollout before the new release starts.",
         check=_check_command,
     ),
     "migrate_on": Option(
-        "str", "Hosts that run it: the `first` for all, or `all`, where each host has a database of its own.", "first",
-        choices=("first", "all"), release=False,
+        "str",
+        "Hosts that run it: the `first` for all, or `all`, where each host has a database of its own.",
+        "first",
+        choices=("first", "all"),
+        release=False,
     ),
     "server": Option(
-        "str", "Process model: `gunicorn` (with UvicornWorker) or `uvicorn`.", "gunicorn",
+        "str",
+        "Process model: `gunicorn` (with UvicornWorker) or `uvicorn`.",
+        "gunicorn",
         choices=("gunicorn", "uvicorn"),
     ),
     "workers": Option(
@@ -262,9 +272,22 @@ def _whole_number(value: t.Any) -> t.Any:
     return int(value) if isinstance(value, str) and re.fullmatch(r"\d+", value) else value
 
 
-def _read(app: str, raw: Mapping[str, t.Any], table: Mapping[str, Option], prefix: str = "") -> tuple[
-    Settings, list[Problem]
-]:
+def _complaint(option: Option, value: t.Any) -> str | None:
+    """Say what is wrong with a value and how to mend it, or None."""
+    if wrong := _wrong_type(option, value):
+        return wrong
+    if option.choices and value not in option.choices:
+        close = difflib.get_close_matches(str(value), option.choices, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(option.choices)}"
+        return f"{value!r} is not known; {hint}"
+    if option.kind == "int" and not option.minimum <= int(value) <= option.maximum:
+        return f"{value} is out of range; write {option.minimum} to {option.maximum}"
+    return option.check(value) if option.check else None
+
+
+def _read(
+    app: str, raw: Mapping[str, t.Any], table: Mapping[str, Option], prefix: str = ""
+) -> tuple[Settings, list[Problem]]:
     """Check what was written against a table and fill in its defaults."""
     problems = [
         Problem(app, f"{prefix}{name}", f"unknown option; {_suggest(str(name), table)}")
@@ -275,30 +298,19 @@ def _read(app: str, raw: Mapping[str, t.Any], table: Mapping[str, Option], prefi
     for name, option in table.items():
         where = f"{prefix}{name}"
         value = raw.get(name)
-        if option.kind == "int":
-            value = _whole_number(value)
         if option.kind == "options":
             value = {} if value is None else value
-        elif value is None:
+        elif option.kind == "int":
+            value = _whole_number(value)
+        values[name] = option.default
+        if value is None:
             if option.required:
                 problems.append(Problem(app, where, f"is missing; {option.text}"))
-            values[name] = option.default
-            continue
-        if wrong := _wrong_type(option, value):
+        elif wrong := _complaint(option, value):
             problems.append(Problem(app, where, wrong))
         elif option.kind == "options":
             values[name], nested = _read(app, value, option.options, f"{where}.")
             problems += nested
-        elif option.choices and value not in option.choices:
-            close = difflib.get_close_matches(str(value), option.choices, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(option.choices)}"
-            problems.append(Problem(app, where, f"{value!r} is not known; {hint}"))
-        elif option.kind == "int" and not option.minimum <= value <= option.maximum:
-            problems.append(
-                Problem(app, where, f"{value} is out of range; write {option.minimum} to {option.maximum}")
-            )
-        elif option.check and (wrong := option.check(value)):
-            problems.append(Problem(app, where, wrong))
         else:
             values[name] = value
     return values, problems
@@ -307,7 +319,7 @@ def _read(app: str, raw: Mapping[str, t.Any], table: Mapping[str, Option], prefi
 def _relations(app: str, values: Settings) -> list[Problem]:
     """Check what two options must be to each other."""
     problems = []
-    tls = values.get("tls", {})
+    tls = values["tls"] or {}
     if tls.get("mode") == "provided":
         problems += [
             Problem(app, f"tls.{name}", "is missing; tls.mode 'provided' needs both certificate and key")
@@ -332,7 +344,9 @@ def _across(apps: Sequence[Settings]) -> list[Problem]:
         for domain in values.get("domains") or []:
             owner = owners.setdefault(domain.lower(), name)
             if owner != name:
-                problems.append(Problem(name, "domains", f"{domain!r} belongs to app {owner} already; remove it from one"))
+                problems.append(
+                    Problem(name, "domains", f"{domain!r} belongs to app {owner} already; remove it from one")
+                )
     return problems
 
 

@@ -104,7 +104,6 @@ answer:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._probe import (
@@ -168,7 +167,9 @@ def main() -> None:
     result = {"changed": False, "requests": requests, "answer": as_result(answer)}
     if healthy:
         module.exit_json(**result)
-    where = "its own socket" if wanted["socket"] else f"{'https' if wanted['certificate'] else 'http'}://{wanted['host']}"
+    where = (
+        "its own socket" if wanted["socket"] else f"{'https' if wanted['certificate'] else 'http'}://{wanted['host']}"
+    )
     reason = f"app {app.name}: release {release or 'none'} is not healthy over {where}: {answer.problem}"
     if answer.status is not None and answer.body.strip():
         reason += f"\nIts answer: {' '.join(answer.body.split())[:300]}"

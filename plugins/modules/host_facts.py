@@ -85,7 +85,6 @@ ansible_facts:
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.paddock.fastapi.plugins.module_utils._host import (
     UnsupportedHostError,
     app_states,

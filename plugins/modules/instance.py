@@ -90,7 +90,6 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, write
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import UNITS, SystemdError, show, systemctl
 
@@ -110,7 +109,9 @@ class Instance:
             path = UNITS / f"{self.app.name}@.{kind}"
             before = path.read_text(encoding="utf-8") if path.exists() else ""
             if before != content:
-                differences.append({"before_header": str(path), "after_header": str(path), "before": before, "after": content})
+                differences.append(
+                    {"before_header": str(path), "after_header": str(path), "before": before, "after": content}
+                )
                 if not check:
                     write(path, content, 0o644)
         if differences and not check:
@@ -148,7 +149,9 @@ class Instance:
     def remove(self, *, check: bool) -> bool:
         """Stop and disable the instance and bring back the units of the live release."""
         found = show(self.units, "ActiveState", "UnitFileState")
-        gone = all(entry["ActiveState"] == "inactive" and entry["UnitFileState"] != "enabled" for entry in found.values())
+        gone = all(
+            entry["ActiveState"] == "inactive" and entry["UnitFileState"] != "enabled" for entry in found.values()
+        )
         if check or gone:
             return not gone
         systemctl("disable", "--quiet", "--now", *self.units)
@@ -189,7 +192,9 @@ def main() -> None:
             instance.write_files(wanted["files"], wanted["units"])
             result["changed"] = instance.start() or bool(result["diff"])
     except (SystemdError, OSError, KeyError) as error:
-        module.fail_json(msg=f"app {app.name}: the instance of {wanted['release']} cannot be {wanted['state']}: {error}")
+        module.fail_json(
+            msg=f"app {app.name}: the instance of {wanted['release']} cannot be {wanted['state']}: {error}"
+        )
     module.exit_json(**result)
 
 

@@ -52,7 +52,6 @@ raised:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import write
 
 HEADER = "# Managed by Ansible (paddock.fastapi): kernel limits that were too low here.\n"

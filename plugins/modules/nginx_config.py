@@ -61,7 +61,6 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import write
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl
 

@@ -84,7 +84,6 @@ import grp
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.paddock.fastapi.plugins.module_utils._build import Build, BuildError
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 
@@ -150,7 +149,12 @@ def _diff(app: App, wanted: dict[str, object]) -> dict[str, str]:
     packed = wanted["packed"]
     source = packed["described"] if isinstance(packed, dict) else ""
     header = f"newest release of {app.name}"
-    return {"before_header": header, "after_header": header, "before": before, "after": f"{wanted['release']} {source}\n"}
+    return {
+        "before_header": header,
+        "after_header": header,
+        "before": before,
+        "after": f"{wanted['release']} {source}\n",
+    }
 
 
 if __name__ == "__main__":

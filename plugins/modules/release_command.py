@@ -70,7 +70,6 @@ import shutil
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 
@@ -104,7 +103,9 @@ def main() -> None:
         "User": app.name,
         "WorkingDirectory": f"{folder}/src/{wanted['chdir']}",
         "EnvironmentFile": f"{folder}/env",
-        "Environment": f"PATH={path} PADDOCK_APP={app.name} PADDOCK_RELEASE={wanted['release']} PADDOCK_SHARED={app.root}/shared",
+        "Environment": (
+            f"PATH={path} PADDOCK_APP={app.name} PADDOCK_RELEASE={wanted['release']} PADDOCK_SHARED={app.root}/shared"
+        ),
         "RuntimeMaxSec": str(wanted["timeout"]),
         "NoNewPrivileges": "yes",
         "PrivateTmp": "yes",

@@ -67,7 +67,6 @@ pruned:
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.paddock.fastapi.plugins.module_utils._host import app_states
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, prunable
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl

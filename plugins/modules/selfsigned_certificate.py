@@ -68,7 +68,6 @@ import subprocess
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import write
 
 
@@ -89,7 +88,10 @@ def why_renew(certificate: Path, key: Path, domains: list[str], seconds: int) ->
         return "it names other hosts"
     if openssl("x509", "-in", str(certificate), "-noout", "-checkend", str(seconds))[0]:
         return f"it expires within {seconds // 86400} days"
-    if openssl("x509", "-in", str(certificate), "-noout", "-pubkey")[1] != openssl("pkey", "-in", str(key), "-pubout")[1]:
+    if (
+        openssl("x509", "-in", str(certificate), "-noout", "-pubkey")[1]
+        != openssl("pkey", "-in", str(key), "-pubout")[1]
+    ):
         return "it does not belong to its key"
     return ""
 

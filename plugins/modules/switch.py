@@ -104,7 +104,6 @@ import contextlib
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._probe import (
@@ -167,7 +166,9 @@ def main() -> None:
         reason = f"app {app.name}: release {release} does not answer through {target}: {answer.problem}"
         state = f"{before} is live again" if before else "nothing is live, as before"
         lines = journal(app.service_unit(release))
-        module.fail_json(msg=report(f"{reason}\n{state}.", lines, f"Last lines of {app.service_unit(release)}"), **result)
+        module.fail_json(
+            msg=report(f"{reason}\n{state}.", lines, f"Last lines of {app.service_unit(release)}"), **result
+        )
     if before and before != release:
         with contextlib.suppress(SystemdError):  # it may have been removed by hand; then there is nothing to disable
             systemctl("disable", "--quiet", app.socket_unit(before), app.service_unit(before))

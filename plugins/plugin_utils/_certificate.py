@@ -42,7 +42,8 @@ def check_pair(certificate: Path, key: Path, domains: list[str]) -> None:
     missing = [domain for domain in domains if not _covers(names, domain.lower())]
     if missing:
         raise CertificateError(
-            "certificate", f"{certificate} does not name {', '.join(missing)}; it names {', '.join(sorted(names)) or 'nothing'}"
+            "certificate",
+            f"{certificate} does not name {', '.join(missing)}; it names {', '.join(sorted(names)) or 'nothing'}",
         )
 
 

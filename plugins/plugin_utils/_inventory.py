@@ -13,7 +13,6 @@ from pathlib import Path
 
 from ansible import constants
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
-
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
     Problem,
     Settings,
@@ -41,7 +40,11 @@ def read_apps(
     """
     if variable not in task_vars:
         raise SettingsError(
-            [Problem("?", "", f"{variable} is not defined for this host; list the apps in the inventory or in group_vars")]
+            [
+                Problem(
+                    "?", "", f"{variable} is not defined for this host; list the apps in the inventory or in group_vars"
+                )
+            ]
         )
     raw = task_vars[variable]
     if isinstance(raw, str):

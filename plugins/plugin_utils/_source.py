@@ -137,11 +137,11 @@ def _pack_directory(source: str, settings: Mapping[str, t.Any], base: Path, work
 def _file_entry(folder: Path, name: str) -> _Entry:
     path = folder / name
     if path.is_symlink():
-        target = os.readlink(path)
+        target = path.readlink()
         inside = Path(os.path.normpath(path.parent / target))
-        if os.path.isabs(target) or not inside.is_relative_to(folder):
+        if target.is_absolute() or not inside.is_relative_to(folder):
             raise SourceError(f"{path} is a link that leads out of the source; replace it by what it links to")
-        return _Entry(name, executable=False, link=target, data=bytes)
+        return _Entry(name, executable=False, link=str(target), data=bytes)
     return _Entry(name, os.access(path, os.X_OK), None, path.read_bytes)
 
 
@@ -151,9 +151,7 @@ def _list_files(folder: Path) -> list[str]:
     if git and _git_says(folder, "rev-parse", "--is-inside-work-tree") == "true":
         names = _ls_files(folder, "--cached")
     elif not any(".gitignore" in files for _root, _folders, files in os.walk(folder)):
-        names = [
-            os.path.relpath(os.path.join(root, file), folder) for root, _folders, files in os.walk(folder) for file in files
-        ]
+        names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
     elif git:
         with tempfile.TemporaryDirectory() as empty:
             _git(folder, "init", "--quiet", "--bare", empty)
@@ -181,7 +179,15 @@ def _is_junk(folder: Path, name: str) -> bool:
 def _ls_files(folder: Path, *more: str, prefix: tuple[str, ...] = ()) -> list[str]:
     # core.excludesFile: what one person's git ignores must not change what is deployed.
     listed = _git(
-        folder, *prefix, "-c", f"core.excludesFile={os.devnull}", "ls-files", "-z", "--others", "--exclude-standard", *more
+        folder,
+        *prefix,
+        "-c",
+        f"core.excludesFile={os.devnull}",
+        "ls-files",
+        "-z",
+        "--others",
+        "--exclude-standard",
+        *more,
     )
     return sorted({name for name in listed.split("\0") if name})
 
@@ -189,7 +195,11 @@ def _ls_files(folder: Path, *more: str, prefix: tuple[str, ...] = ()) -> list[st
 def _git(folder: Path, *arguments: str) -> str:
     """Run git without ever waiting for a password."""
     environment = {
-        **{name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+        },
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
         "LC_ALL": "C",
@@ -219,7 +229,9 @@ def _pack_git(source: str, settings: Mapping[str, t.Any], _base: Path, work: Pat
     address, _, folder = source.removeprefix("git+").partition("#subdirectory=")
     url, _, ref = address.rpartition("@")
     if not GIT_ADDRESS.fullmatch(url):
-        raise SourceError(f"{source!r} names no ref; write GIT-URL@REF with a tag, branch or commit, such as …/shop.git@v1.4")
+        raise SourceError(
+            f"{source!r} names no ref; write GIT-URL@REF with a tag, branch or commit, such as …/shop.git@v1.4"
+        )
     folder = folder.strip("/")
     store = cache / "git" / hashlib.sha256(url.encode()).hexdigest()[:16]
     if not (store / "HEAD").exists():
@@ -249,7 +261,9 @@ def _fetch(store: Path, url: str, ref: str) -> str:
     except SourceError as error:
         reason = str(error).replace(url, _without_password(url))
         if "couldn't find remote ref" in reason or "not our ref" in reason:
-            raise SourceError(f"{_without_password(url)} has no ref {ref!r}; name a tag, branch or full commit id") from None
+            raise SourceError(
+                f"{_without_password(url)} has no ref {ref!r}; name a tag, branch or full commit id"
+            ) from None
         raise SourceError(
             f"the git server cannot be used: {reason.splitlines()[-1]}; "
             f"check that 'git ls-remote {_without_password(url)}' works on the control node"
@@ -288,7 +302,7 @@ def _project(files: Mapping[str, _Entry]) -> dict[str, t.Any]:
     if "pyproject.toml" not in files:
         return {}
     try:
-        return t.cast(dict[str, t.Any], tomllib.loads(files["pyproject.toml"].data().decode()).get("project", {}))
+        return t.cast("dict[str, t.Any]", tomllib.loads(files["pyproject.toml"].data().decode()).get("project", {}))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SourceError(f"its pyproject.toml cannot be read: {error}") from None
 
@@ -333,10 +347,12 @@ def _app_dir(files: Mapping[str, _Entry], settings: Mapping[str, t.Any], *, inst
             raise SourceError(f"{settings['module']!r} cannot be imported: the source has no {path}.py", "module")
     if installed and not given:
         return "."
-    known = sorted(name for name in files if name.endswith("main.py") or name.endswith("app.py"))
+    known = sorted(name for name in files if name.endswith(("main.py", "app.py")))
     hint = f"; it has {', '.join(known[:3])}" if known else ""
     where = f" in {places[0]}" if given else ""
-    raise SourceError(f"{settings['module']!r} cannot be imported: the source has no {top}.py or {top}/{where}{hint}", "module")
+    raise SourceError(
+        f"{settings['module']!r} cannot be imported: the source has no {top}.py or {top}/{where}{hint}", "module"
+    )
 
 
 # -- distributions: a file, or the index ----------------------------------------------------------------------------
@@ -355,14 +371,22 @@ def _pack_requirement(source: str, settings: Mapping[str, t.Any], base: Path, wo
     requirement = Requirement(source)
     pins = list(requirement.specifier)
     if requirement.url or len(pins) != 1 or pins[0].operator not in ("==", "===") or pins[0].version.endswith("*"):
-        raise SourceError(f"{source!r} is not pinned; write the one version that is to run, such as {requirement.name}==1.4.2")
+        raise SourceError(
+            f"{source!r} is not pinned; write the one version that is to run, such as {requirement.name}==1.4.2"
+        )
     plan = {"method": "distribution", "distribution": source, "file": None, "hashed": False}
     return _distribution("requirement", source, [], plan, settings, base, work, "")
 
 
 def _distribution(
-    kind: str, described: str, entries: list[_Entry], plan: dict[str, t.Any], settings: Mapping[str, t.Any],
-    base: Path, work: Path, requires_python: str,
+    kind: str,
+    described: str,
+    entries: list[_Entry],
+    plan: dict[str, t.Any],
+    settings: Mapping[str, t.Any],
+    base: Path,
+    work: Path,
+    requires_python: str,
 ) -> Packed:
     if chosen := settings.get("requirements"):
         path = locate(chosen, base)
@@ -389,7 +413,9 @@ def _wheel_requires_python(path: Path, settings: Mapping[str, t.Any]) -> str:
     top = str(settings["module"]).partition(":")[0].partition(".")[0]
     if not any(name.startswith((f"{top}/", f"{top}.")) for name in names):
         packages = sorted({name.partition("/")[0] for name in names if name.endswith("/__init__.py")})
-        raise SourceError(f"{settings['module']!r} cannot be imported: the wheel has no {top}; it has {', '.join(packages)}", "module")
+        raise SourceError(
+            f"{settings['module']!r} cannot be imported: the wheel has no {top}; it has {', '.join(packages)}", "module"
+        )
     return email.parser.Parser().parsestr(text).get("Requires-Python", "") or ""
 
 
