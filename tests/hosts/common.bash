@@ -24,6 +24,12 @@ usage() { # the first paragraph of the script's comment
 
 container() { printf 'paddock-%s' "$1"; }
 
+remove() { # CONTAINER...: whether they are there or not
+    # A container whose processes were killed from outside is noticed by the first try, and gone after the second.
+    podman rm --force --time 0 --volumes --ignore "$@" >/dev/null 2>&1 ||
+        podman rm --force --time 0 --volumes --ignore "$@" >/dev/null
+}
+
 with_lock() { # FILE CMD...: one caller at a time; CMD's children must not inherit the lock, so CMD gets no descriptor
     local file=$1
     shift
