@@ -19,6 +19,8 @@ from dataclasses import dataclass
 RELEASE_HEADER = "X-Paddock-Release"
 # Enough to look for a text in, and to show: health answers are small.
 BODY_LIMIT = 64 * 1024
+# An answer that takes longer is not healthy. While a server restarts, a connection waits in its socket for ever.
+ATTEMPT_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def until_healthy(
     asked = row = 0
     while True:
         left = deadline - time.monotonic()
-        answer = ask(target, expected, max(0.5, min(10.0, left)))
+        answer = ask(target, expected, max(0.5, min(ATTEMPT_SECONDS, left)))
         asked += 1
         row = 0 if answer.problem else row + 1
         if row >= successes:

@@ -36,8 +36,15 @@ def show(units: Sequence[str], *properties: str) -> dict[str, dict[str, str]]:
 
 
 def journal(unit: str, lines: int = 20, since: float | None = None) -> list[str]:
-    """Return the last lines that a unit logged, oldest first. since: seconds since the epoch."""
-    command = ["journalctl", "--unit", unit, "--lines", str(lines), "--output", "cat", "--no-pager", "--quiet"]
+    """Return the last lines that a unit's processes logged, oldest first. since: seconds since the epoch.
+
+    If they logged nothing, what systemd says of the unit is all there is.
+    """
+    command = ["journalctl", "--lines", str(lines), "--output", "cat", "--no-pager", "--quiet"]
     if since is not None:
         command += ["--since", f"@{since:.3f}"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, errors="replace").stdout.splitlines()
+    for selection in (f"_SYSTEMD_UNIT={unit}", f"--unit={unit}"):
+        done = subprocess.run([*command, selection], capture_output=True, text=True, check=False, errors="replace")
+        if done.stdout.strip():
+            return done.stdout.splitlines()
+    return []

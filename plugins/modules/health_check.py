@@ -115,7 +115,7 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._probe import (
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import journal, show
 
 # An instance that died this often while it was asked will not come up by itself.
-RESTARTS = 3
+RESTARTS = 2
 
 
 def main() -> None:

@@ -85,82 +85,12 @@ units:
   sample: [shop@20261122T154042Z-0a1b2c3d4e5f.socket, shop@20261122T154042Z-0a1b2c3d4e5f.service]
 """
 
-import grp
 import typing as t
-from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, write
-from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import UNITS, SystemdError, show, systemctl
-
-
-class Instance:
-    """The instance of one release on this host."""
-
-    def __init__(self, app: App, release: str) -> None:
-        self.app = app
-        self.release = release
-        self.units = [app.socket_unit(release), app.service_unit(release)]
-
-    def write_units(self, contents: dict[str, str], *, check: bool) -> list[dict[str, str]]:
-        """Write the app's template units and return the differences."""
-        differences = []
-        for kind, content in sorted(contents.items()):
-            path = UNITS / f"{self.app.name}@.{kind}"
-            before = path.read_text(encoding="utf-8") if path.exists() else ""
-            if before != content:
-                differences.append(
-                    {"before_header": str(path), "after_header": str(path), "before": before, "after": content}
-                )
-                if not check:
-                    write(path, content, 0o644)
-        if differences and not check:
-            systemctl("daemon-reload")
-        return differences
-
-    def write_files(self, files: dict[str, str], units: dict[str, str]) -> None:
-        """Complete the release: its server configuration, and a copy of the units that it was started with."""
-        group = grp.getgrnam(self.app.name).gr_gid
-        folder = self.app.release(self.release)
-        for name, content in files.items():
-            write(folder / name, content, 0o750 if name == "run" else 0o640, group)
-        (folder / "units").mkdir(mode=0o750, exist_ok=True)
-        for kind, content in units.items():
-            write(folder / "units" / kind, content, 0o640, group)
-
-    def start(self) -> bool:
-        """Enable and start the instance, and return whether that changed anything."""
-        found = show(self.units, "ActiveState", "UnitFileState")
-        enabled = all(entry["UnitFileState"] == "enabled" for entry in found.values())
-        active = all(entry["ActiveState"] == "active" for entry in found.values())
-        # Enabled before it gets traffic: a reboot at any moment then brings up what is live.
-        if not enabled:
-            systemctl("enable", "--quiet", *self.units)
-        if not active:
-            self._forget_failures()
-            systemctl("start", *self.units)
-        return not (enabled and active)
-
-    def _forget_failures(self) -> None:
-        failed = [unit for unit, entry in show(self.units, "ActiveState").items() if entry["ActiveState"] == "failed"]
-        if failed:
-            systemctl("reset-failed", *failed)
-
-    def remove(self, *, check: bool) -> bool:
-        """Stop and disable the instance and bring back the units of the live release."""
-        found = show(self.units, "ActiveState", "UnitFileState")
-        gone = all(
-            entry["ActiveState"] == "inactive" and entry["UnitFileState"] != "enabled" for entry in found.values()
-        )
-        if check or gone:
-            return not gone
-        systemctl("disable", "--quiet", "--now", *self.units)
-        self._forget_failures()
-        live = self.app.live()
-        kept = self.app.release(live) / "units" if live else Path("/nonexistent")
-        if kept.is_dir():
-            self.write_units({path.name: path.read_text(encoding="utf-8") for path in kept.iterdir()}, check=False)
-        return True
+from ansible_collections.paddock.fastapi.plugins.module_utils._instance import Instance
+from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
+from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ description:
     connections go to the new release at once, and nothing is reloaded.
   - Then it asks through the public listener until this release answers several times in a row. If it does not, the
     link goes back to the release before, and the module fails.
+  - The instance of the release is enabled and started first, if it is not yet: so this is a rollback as well.
   - The instance that was live is disabled, but keeps running for what it still has to answer.
 author: paddock.fastapi contributors
 options:
@@ -23,9 +24,14 @@ options:
     type: str
     required: true
   release:
-    description: Id of the release to make live. Its instance must run.
+    description: Id of the release.
     type: str
     required: true
+  state:
+    description: V(absent) takes the release out of service without another in its place, if it is the live one.
+    type: str
+    choices: [live, absent]
+    default: live
   host:
     description: Host name to ask for.
     type: str
@@ -105,6 +111,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report
+from ansible_collections.paddock.fastapi.plugins.module_utils._instance import Instance
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._probe import (
     Expectation,
@@ -121,6 +128,7 @@ def main() -> None:
         argument_spec={
             "app": {"type": "str", "required": True},
             "release": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["live", "absent"], "default": "live"},
             "host": {"type": "str", "required": True},
             "address": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "default": 443},
@@ -137,17 +145,27 @@ def main() -> None:
     app = App.of(wanted["app"])
     release = wanted["release"]
     before = app.live()
+    after = release if wanted["state"] == "live" else None if before == release else before
     result: dict[str, t.Any] = {
         "before": before,
-        "live": release,
-        "changed": before != release,
-        "diff": {"before": f"{app.current} -> {before}\n", "after": f"{app.current} -> {release}\n"},
+        "live": after,
+        "changed": before != after,
+        "diff": {"before": f"{app.current} -> {before}\n", "after": f"{app.current} -> {after}\n"},
     }
-    if module.check_mode:
+    if module.check_mode or (after != release and before == after):
+        module.exit_json(**result)
+    if after is None:
+        app.current.unlink()
         module.exit_json(**result)
     if release not in app.complete():
         module.fail_json(msg=f"app {app.name}: there is no release {release} on this host; deploy it first", **result)
-    app.point_current(release)
+    try:
+        # Enabled before the rename: a reboot at any moment brings up what is live.
+        Instance(app, release).start()
+        app.point_current(release)
+    except (OSError, SystemdError) as error:
+        result |= {"live": before, "changed": False}
+        module.fail_json(msg=f"app {app.name}: cannot switch to {release}: {error}", **result)
     target = Target(
         wanted["host"],
         address=wanted["address"],
