@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -35,17 +36,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _send(self, app: dict[str, t.Any], environment: dict[str, t.Any]) -> dict[str, str]:
         folder = self._connection._shell.tmpdir or self._make_tmp_path()  # noqa: SLF001 - as core's own actions do
-        path = Run().folder / f"env-{app['name']}-{self._task._uuid}"  # noqa: SLF001
-        path.touch(mode=0o600)
-        path.write_text(environment_file(environment), encoding="utf-8")
-        try:
-            return {
-                name: self._transfer_file(str(local), f"{folder}/{name}")
-                for name, local in (
-                    ("archive", app["packed"]["archive"]),
-                    ("environment", path),
-                    ("server_requirements", SERVER_REQUIREMENTS),
-                )
+        # Only its owner can read such a file, and no two hosts share one.
+        with tempfile.NamedTemporaryFile("w", dir=Run().folder, encoding="utf-8") as variables:
+            variables.write(environment_file(environment))
+            variables.flush()
+            files = {
+                "archive": app["packed"]["archive"],
+                "environment": variables.name,
+                "server_requirements": str(SERVER_REQUIREMENTS),
             }
-        finally:
-            path.unlink()
+            return {name: self._transfer_file(local, f"{folder}/{name}") for name, local in files.items()}
