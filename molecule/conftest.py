@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 import pytest
+import testinfra
+from fleet import INVENTORY, Fleet
 from testinfra.host import Host
 
 
@@ -15,3 +17,10 @@ def properties(host: Host) -> Callable[[str], dict[str, str]]:
         return dict(line.split("=", 1) for line in lines if "=" in line)
 
     return show
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Fleet:
+    """Return the hosts of the scenario."""
+    hosts = testinfra.get_hosts(["ansible://molecule"], ansible_inventory=str(INVENTORY))
+    return Fleet({host.backend.get_pytest_id().removeprefix("ansible://"): host for host in hosts})
