@@ -116,7 +116,8 @@ class Run:
     """Files of one run of ansible-playbook, which all its hosts share and which vanish with it."""
 
     def __init__(self) -> None:
-        self.folder = Path(constants.config.get_config_value("DEFAULT_LOCAL_TMP")) / "paddock"
+        # The constant, not the config value: asking for that one makes a new folder each time.
+        self.folder = Path(constants.DEFAULT_LOCAL_TMP) / "paddock"
         self.folder.mkdir(mode=0o700, exist_ok=True)
 
     def once(self, name: str, make: Callable[[], str]) -> str:
