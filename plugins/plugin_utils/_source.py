@@ -162,7 +162,10 @@ def _list_files(folder: Path) -> list[str]:
     for name in names:
         path = folder / name
         if path.is_dir() and not path.is_symlink():  # a submodule: git lists it as one entry
-            result += [f"{name.rstrip('/')}/{inner}" for inner in _list_files(path)]
+            if (path / ".git").exists():
+                result += [f"{name.rstrip('/')}/{inner}" for inner in _list_files(path)]
+            elif not any(path.iterdir()):
+                raise SourceError(f"{path} is a submodule that is not there; run 'git submodule update --init'")
         elif path.is_symlink() or path.is_file():  # a deleted file is listed until its removal is committed
             result.append(name)
     return [name for name in result if not _is_junk(folder, name)]
