@@ -233,7 +233,7 @@ def _pack_git(source: str, settings: Mapping[str, t.Any], _base: Path, work: Pat
     url, _, ref = address.rpartition("@")
     if not GIT_ADDRESS.fullmatch(url):
         raise SourceError(
-            f"{source!r} names no ref; write GIT-URL@REF with a tag, branch or commit, such as …/shop.git@v1.4"
+            f"{_without_password(source)!r} names no ref; write GIT-URL@REF with a tag, branch or commit, such as …/shop.git@v1.4"
         )
     folder = folder.strip("/")
     store = cache / "git" / hashlib.sha256(url.encode()).hexdigest()[:16]
@@ -262,7 +262,7 @@ def _fetch(store: Path, url: str, ref: str) -> str:
     try:
         _git(store, "fetch", "--quiet", "--depth=1", "--no-tags", url, ref)
     except SourceError as error:
-        reason = str(error).replace(url, _without_password(url))
+        reason = _without_password(str(error))
         if "couldn't find remote ref" in reason or "not our ref" in reason:
             raise SourceError(
                 f"{_without_password(url)} has no ref {ref!r}; name a tag, branch or full commit id"
@@ -275,7 +275,8 @@ def _fetch(store: Path, url: str, ref: str) -> str:
 
 
 def _without_password(url: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", url)
+    # Up to the last @, because people write passwords with an @ in them.
+    return re.sub(r"//[^/\s]*@", "//", url)
 
 
 def _archived(archive: tarfile.TarFile) -> Iterable[_Entry]:
