@@ -137,12 +137,15 @@ def _pack_directory(source: str, settings: Mapping[str, t.Any], base: Path, work
 def _file_entry(folder: Path, name: str) -> _Entry:
     path = folder / name
     if path.is_symlink():
-        target = path.readlink()
-        inside = Path(os.path.normpath(path.parent / target))
-        if target.is_absolute() or not inside.is_relative_to(folder):
-            raise SourceError(f"{path} is a link that leads out of the source; replace it by what it links to")
-        return _Entry(name, executable=False, link=str(target), data=bytes)
+        return _link_entry(name, str(path.readlink()), str(path))
     return _Entry(name, os.access(path, os.X_OK), None, path.read_bytes)
+
+
+def _link_entry(name: str, target: str, described: str) -> _Entry:
+    inside = os.path.normpath(PurePosixPath(name).parent / target)
+    if inside.startswith(("/", "../")) or inside == "..":
+        raise SourceError(f"{described} is a link that leads out of the source; replace it by what it links to")
+    return _Entry(name, executable=False, link=target, data=bytes)
 
 
 def _list_files(folder: Path) -> list[str]:
@@ -282,7 +285,7 @@ def _without_password(url: str) -> str:
 def _archived(archive: tarfile.TarFile) -> Iterable[_Entry]:
     for member in archive.getmembers():
         if member.issym():
-            yield _Entry(member.name, executable=False, link=member.linkname, data=bytes)
+            yield _link_entry(member.name, member.linkname, member.name)
         elif member.isfile():
             file = archive.extractfile(member)
             content = file.read() if file else b""
