@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import email.parser
+import fcntl
 import functools
 import gzip
 import hashlib
@@ -240,10 +241,13 @@ def _pack_git(source: str, settings: Mapping[str, t.Any], _base: Path, work: Pat
         )
     folder = folder.strip("/")
     store = cache / "git" / hashlib.sha256(url.encode()).hexdigest()[:16]
-    if not (store / "HEAD").exists():
-        store.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _git(store, "init", "--quiet", "--bare", ".")
-    commit = _fetch(store, url, ref)
+    store.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Runs and apps share it, and a fetch leaves its result in one file.
+    with (store / "paddock.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (store / "HEAD").exists():
+            _git(store, "init", "--quiet", "--bare", ".")
+        commit = _fetch(store, url, ref)
     tree = _git_says(store, "rev-parse", "--verify", "--quiet", f"{commit}:{folder}")
     if not tree:
         raise SourceError(f"{url} at {ref} has no folder {folder!r}")
