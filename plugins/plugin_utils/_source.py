@@ -72,6 +72,7 @@ class Packed:
 def classify(source: str, base: Path) -> str:
     """Tell what kind of source this is: directory, git, file or requirement."""
     if source.startswith("git+") or re.match(r"(https?|ssh|git|file)://|[\w.-]+@[\w.-]+:", source):
+        _git_parts(source)
         return "git"
     path = locate(source, base)
     if path.is_dir():
@@ -83,12 +84,18 @@ def classify(source: str, base: Path) -> str:
     if "/" in source or source.startswith(("~", ".")) or source.endswith((".whl", ".tar.gz", ".zip")):
         raise SourceError(f"there is no {path}; paths are relative to the inventory's folder")
     try:
-        Requirement(source)
+        requirement = Requirement(source)
     except InvalidRequirement:
         raise SourceError(
             f"{source!r} is no known kind of source; write a directory, GIT-URL@REF, a wheel or sdist file, "
             "or a requirement such as shop==1.4.2"
         ) from None
+    pins = list(requirement.specifier)
+    if requirement.url or len(pins) != 1 or pins[0].operator not in ("==", "===") or pins[0].version.endswith("*"):
+        raise SourceError(
+            f"{_without_password(source)!r} is not pinned; write the one version that is to run, "
+            f"such as {requirement.name}==1.4.2"
+        )
     return "requirement"
 
 
@@ -232,14 +239,20 @@ def _git_says(folder: Path, *arguments: str) -> str:
         return ""
 
 
-def _pack_git(source: str, settings: Mapping[str, t.Any], _base: Path, work: Path, cache: Path) -> Packed:
+def _git_parts(source: str) -> tuple[str, str, str]:
+    """Split a git source into its URL, its ref and a folder of the tree."""
     address, _, folder = source.removeprefix("git+").partition("#subdirectory=")
     url, _, ref = address.rpartition("@")
-    if not GIT_ADDRESS.fullmatch(url):
+    if not ref or not GIT_ADDRESS.fullmatch(url):
         raise SourceError(
-            f"{_without_password(source)!r} names no ref; write GIT-URL@REF with a tag, branch or commit, such as …/shop.git@v1.4"
+            f"{_without_password(source)!r} names no ref; write GIT-URL@REF with a tag, branch or commit, "
+            "such as …/shop.git@v1.4"
         )
-    folder = folder.strip("/")
+    return url, ref, folder.strip("/")
+
+
+def _pack_git(source: str, settings: Mapping[str, t.Any], _base: Path, work: Path, cache: Path) -> Packed:
+    url, ref, folder = _git_parts(source)
     store = cache / "git" / hashlib.sha256(url.encode()).hexdigest()[:16]
     store.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Runs and apps share it, and a fetch leaves its result in one file.
@@ -379,12 +392,6 @@ def _pack_file(source: str, settings: Mapping[str, t.Any], base: Path, work: Pat
 
 
 def _pack_requirement(source: str, settings: Mapping[str, t.Any], base: Path, work: Path, _cache: Path) -> Packed:
-    requirement = Requirement(source)
-    pins = list(requirement.specifier)
-    if requirement.url or len(pins) != 1 or pins[0].operator not in ("==", "===") or pins[0].version.endswith("*"):
-        raise SourceError(
-            f"{source!r} is not pinned; write the one version that is to run, such as {requirement.name}==1.4.2"
-        )
     plan = {"method": "distribution", "distribution": source, "file": None, "hashed": False}
     return _distribution("requirement", source, [], plan, settings, base, work, "")
 
