@@ -221,7 +221,14 @@ def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "-c", "safe.directory=*", *arguments]
     try:
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=GIT_SECONDS, check=False
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",  # as Python has names of files that are not UTF-8
+            timeout=GIT_SECONDS,
+            check=False,
         )
     except FileNotFoundError:
         raise SourceError("git is not installed on the control node; install it to deploy from git") from None
