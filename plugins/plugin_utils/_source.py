@@ -161,6 +161,10 @@ def _list_files(folder: Path) -> list[str]:
     git = shutil.which("git")
     if git and _git_says(folder, "rev-parse", "--is-inside-work-tree") == "true":
         names = _ls_files(folder, "--cached")
+    elif not git and any((place / ".git").exists() for place in (folder, *folder.parents)):
+        raise SourceError(
+            f"{folder} is in a git work tree, and only git can tell what it ignores; install git on the control node"
+        )
     elif not any(".gitignore" in files for _root, _folders, files in os.walk(folder)):
         names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
     elif git:
