@@ -109,7 +109,7 @@ class Build:
                 archive.extract(member, source, numeric_owner=True)
         os.chown(source, 0, self.group)
         source.chmod(0o750)
-        write(self.folder / "env", self.environment.read_text(encoding="utf-8"), 0o600)
+        write(self.folder / "env", self.environment.read_bytes().decode(), 0o600)
 
     def _make_environment(self) -> None:
         self._uv("venv", "--python", self.python, "--prompt", self.app.name, str(self.venv))

@@ -129,16 +129,17 @@ def fsync_folder(folder: Path) -> None:
 
 def write(path: Path, text: str, mode: int, group: int = 0) -> bool:
     """Put a file in place whole, by a rename. Returns whether anything changed."""
+    content = text.encode()
     with contextlib.suppress(OSError):
-        found = path.stat()
-        if path.read_text() == text and found.st_mode & 0o7777 == mode and (found.st_uid, found.st_gid) == (0, group):
+        found = path.lstat()  # a link is replaced, not followed
+        if path.read_bytes() == content and found.st_mode & 0o7777 == mode and (found.st_uid, found.st_gid) == (0, group):
             return False
     beside = path.with_name(f".{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
         beside.unlink()
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
         os.fchown(handle, 0, group)
         os.fchmod(handle, mode)
         file.flush()
