@@ -92,11 +92,12 @@ class App:
         return sorted(path.name for path in found if (path / "release.json").is_file())
 
     def unfinished(self) -> list[str]:
-        """Return what interrupted builds left behind."""
+        """Return what interrupted builds left behind: nothing but folders named as releases, and never the live one."""
         if not self.releases.is_dir():
             return []
-        done = set(self.complete())
-        return sorted(path.name for path in self.releases.iterdir() if path.name not in done)
+        done = {*self.complete(), self.live()}
+        found = (path for path in self.releases.iterdir() if ID.fullmatch(path.name) and path.is_dir())
+        return sorted(path.name for path in found if path.name not in done)
 
     def metadata(self, release: str) -> dict[str, t.Any]:
         """Read a release's release.json."""
