@@ -78,8 +78,8 @@ class Build:
         started = time.monotonic()
         try:
             step()
-        except OSError as error:
-            raise BuildError(report(f"cannot {name}: {error}", [str(error)], "What happened")) from error
+        except (OSError, EOFError, tarfile.TarError) as error:
+            raise BuildError(report(f"the release cannot be built: step {name} failed: {error}", [str(error)], "What happened")) from error
         self.seconds[name] = round(time.monotonic() - started, 2)
 
     def _check_disk(self) -> None:
@@ -100,6 +100,8 @@ class Build:
         source.mkdir()
         made = created(self.release)
         with tarfile.open(self.archive) as archive:
+            # Python 3.14 would drop owners and modes; the archive is ours, and its members are set right here.
+            archive.extraction_filter = lambda member, _path: member
             for member in archive.getmembers():
                 # The app's group may read its code and nobody else; only root may change it.
                 member.uid, member.gid, member.uname, member.gname = 0, self.group, "", ""
