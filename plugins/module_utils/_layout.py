@@ -128,9 +128,9 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write(path: Path, text: str, mode: int, group: int = 0) -> bool:
+def write(path: Path, text: str | bytes, mode: int, group: int = 0) -> bool:
     """Put a file in place whole, by a rename. Returns whether anything changed."""
-    content = text.encode()
+    content = text.encode() if isinstance(text, str) else text
     with contextlib.suppress(OSError):
         found = path.lstat()  # a link is replaced, not followed
         if path.read_bytes() == content and found.st_mode & 0o7777 == mode and (found.st_uid, found.st_gid) == (0, group):
