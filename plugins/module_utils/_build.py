@@ -79,7 +79,9 @@ class Build:
         try:
             step()
         except (OSError, EOFError, tarfile.TarError) as error:
-            raise BuildError(report(f"the release cannot be built: step {name} failed: {error}", [str(error)], "What happened")) from error
+            raise BuildError(
+                report(f"the release cannot be built: step {name} failed: {error}", [str(error)], "What happened")
+            ) from error
         self.seconds[name] = round(time.monotonic() - started, 2)
 
     def _check_disk(self) -> None:

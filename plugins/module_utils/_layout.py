@@ -133,7 +133,11 @@ def write(path: Path, text: str | bytes, mode: int, group: int = 0) -> bool:
     content = text.encode() if isinstance(text, str) else text
     with contextlib.suppress(OSError):
         found = path.lstat()  # a link is replaced, not followed
-        if path.read_bytes() == content and found.st_mode & 0o7777 == mode and (found.st_uid, found.st_gid) == (0, group):
+        if (
+            path.read_bytes() == content
+            and found.st_mode & 0o7777 == mode
+            and (found.st_uid, found.st_gid) == (0, group)
+        ):
             return False
     beside = path.with_name(f".{path.name}.new")
     with contextlib.suppress(FileNotFoundError):

@@ -345,9 +345,7 @@ def _across(apps: Sequence[tuple[str, Settings]]) -> list[Problem]:
             owner = owners.setdefault(domain.lower(), position)
             if apps[owner][0] != label:
                 problems.append(
-                    Problem(
-                        label, "domains", f"{domain!r} belongs to app {apps[owner][0]} already; remove it from one"
-                    )
+                    Problem(label, "domains", f"{domain!r} belongs to app {apps[owner][0]} already; remove it from one")
                 )
     return problems
 
