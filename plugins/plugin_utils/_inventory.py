@@ -48,7 +48,11 @@ def read_apps(
         )
     raw = task_vars[variable]
     if isinstance(raw, str):
-        raw = template(raw)
+        try:
+            raw = template(raw)
+        except AnsibleError as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise SettingsError([Problem("?", "", f"{variable}: {reason}")]) from None
     problems: list[Problem] = []
     apps = [_template(app, template, problems) for app in raw] if isinstance(raw, list) else raw
     if problems:
