@@ -417,7 +417,9 @@ def _derive(values: Settings) -> Settings:
 
 def public(settings: Settings) -> Settings:
     """Leave out what must not be printed: Ansible shows results and loop items."""
-    return {name: value for name, value in settings.items() if not (name in OPTIONS and OPTIONS[name].secret)}
+    shown = {name: value for name, value in settings.items() if not (name in OPTIONS and OPTIONS[name].secret)}
+    # A git URL may hold a password, up to its last @.
+    return shown | {"source": re.sub(r"//[^/\s]*@", "//", settings["source"])}
 
 
 def digest(settings: Settings, fingerprint: str, recipe: str) -> str:
