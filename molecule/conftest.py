@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 import pytest
+import testinfra
+from fleet import INVENTORY, Fleet
 from testinfra.host import Host
 
 
@@ -49,3 +51,10 @@ def children(host: Host) -> Callable[[str], list[int]]:
         return [int(pid) for pid in host.check_output("pgrep --parent %s", main).split()]
 
     return of
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Fleet:
+    """Return the hosts of the scenario."""
+    hosts = testinfra.get_hosts(["ansible://molecule"], ansible_inventory=str(INVENTORY))
+    return Fleet({host.backend.get_pytest_id().removeprefix("ansible://"): host for host in hosts})

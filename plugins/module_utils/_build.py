@@ -69,7 +69,7 @@ class Build:
             self._timed("unpack", self._unpack)
             self._timed("environment", self._make_environment)
             self._timed("compile", self._compile)
-            self._finish()
+            self._timed("finish", self._finish)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
@@ -78,8 +78,10 @@ class Build:
         started = time.monotonic()
         try:
             step()
-        except OSError as error:
-            raise BuildError(report(f"cannot {name}: {error}", [str(error)], "What happened")) from error
+        except (OSError, EOFError, tarfile.TarError) as error:
+            raise BuildError(
+                report(f"the release cannot be built: step {name} failed: {error}", [str(error)], "What happened")
+            ) from error
         self.seconds[name] = round(time.monotonic() - started, 2)
 
     def _check_disk(self) -> None:
@@ -100,6 +102,8 @@ class Build:
         source.mkdir()
         made = created(self.release)
         with tarfile.open(self.archive) as archive:
+            # Python 3.14 would drop owners and modes; the archive is ours, and its members are set right here.
+            archive.extraction_filter = lambda member, _path: member
             for member in archive.getmembers():
                 # The app's group may read its code and nobody else; only root may change it.
                 member.uid, member.gid, member.uname, member.gname = 0, self.group, "", ""
@@ -109,7 +113,7 @@ class Build:
                 archive.extract(member, source, numeric_owner=True)
         os.chown(source, 0, self.group)
         source.chmod(0o750)
-        write(self.folder / "env", self.environment.read_text(encoding="utf-8"), 0o600)
+        write(self.folder / "env", self.environment.read_bytes().decode(), 0o600)
 
     def _make_environment(self) -> None:
         self._uv("venv", "--python", self.python, "--prompt", self.app.name, str(self.venv))

@@ -17,7 +17,7 @@ HINTS: tuple[tuple[str, str], ...] = (
     (r"Failed to find attribute '([\w.()]+)' in '([\w.]+)'", "{1} has no {0}: correct the app's option module"),
     (r'Attribute "([\w.]+)" not found in module "([\w.]+)"', "{1} has no {0}: correct the app's option module"),
     (
-        r"Application object must be callable|not callable",
+        r"Application object must be callable|asgi2\.py(?s:.)*is not callable",
         "the attribute in option module is no ASGI app; a factory needs factory: true",
     ),
     (
@@ -52,19 +52,23 @@ HINTS: tuple[tuple[str, str], ...] = (
         "the interpreter does not fit: set the app's option python to one that does",
     ),
     (
-        (
-            r"dns error|Could not connect|[Cc]onnection refused|error sending request|timed out"
-            r"|Temporary failure in name resolution|tunnel"
-        ),
-        "the package index is not reachable from the host: check its network, proxy and index_url",
+        r"invalid peer certificate|UnknownIssuer",
+        "the index's certificate is not trusted: install its CA in the host's certificate store",
     ),
     (
-        r"invalid peer certificate|CERTIFICATE_VERIFY_FAILED|UnknownIssuer",
-        "the index's certificate is not trusted: install its CA in the host's certificate store",
+        r"dns error|Could not connect, are you offline|error sending request|tunnel error|Failed to fetch",
+        "the package index is not reachable from the host: check its network, proxy and index_url",
     ),
     (
         r"No solution found|was not found in the package registry|there is no version of",
         "a requirement cannot be met: correct it, or the index_url",
+    ),
+    (
+        (
+            r"[Cc]onnection refused|Connect call failed|could not translate host name"
+            r"|Name or service not known|Temporary failure in name resolution|[Cc]onnection timed out"
+        ),
+        "something that the app needs (its database, for one) does not answer: check its address, and that it runs",
     ),
     (r"Worker failed to boot|App failed to load", "the app fails while it starts: see the lines above"),
 )

@@ -92,11 +92,12 @@ class App:
         return sorted(path.name for path in found if (path / "release.json").is_file())
 
     def unfinished(self) -> list[str]:
-        """Return what interrupted builds left behind."""
+        """Return what interrupted builds left behind: nothing but folders named as releases, and never the live one."""
         if not self.releases.is_dir():
             return []
-        done = set(self.complete())
-        return sorted(path.name for path in self.releases.iterdir() if path.name not in done)
+        done = {*self.complete(), self.live()}
+        found = (path for path in self.releases.iterdir() if ID.fullmatch(path.name) and path.is_dir())
+        return sorted(path.name for path in found if path.name not in done)
 
     def metadata(self, release: str) -> dict[str, t.Any]:
         """Read a release's release.json."""
@@ -127,18 +128,23 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write(path: Path, text: str, mode: int, group: int = 0) -> bool:
+def write(path: Path, text: str | bytes, mode: int, group: int = 0) -> bool:
     """Put a file in place whole, by a rename. Returns whether anything changed."""
+    content = text.encode() if isinstance(text, str) else text
     with contextlib.suppress(OSError):
-        found = path.stat()
-        if path.read_text() == text and found.st_mode & 0o7777 == mode and (found.st_uid, found.st_gid) == (0, group):
+        found = path.lstat()  # a link is replaced, not followed
+        if (
+            path.read_bytes() == content
+            and found.st_mode & 0o7777 == mode
+            and (found.st_uid, found.st_gid) == (0, group)
+        ):
             return False
     beside = path.with_name(f".{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
         beside.unlink()
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
         os.fchown(handle, 0, group)
         os.fchmod(handle, mode)
         file.flush()

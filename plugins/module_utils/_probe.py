@@ -99,7 +99,7 @@ def ask(target: Target, expected: Expectation, timeout: float) -> Answer:
         release = response.getheader(RELEASE_HEADER)
         status = response.status
     except TimeoutError:
-        return Answer(problem=f"no answer within {timeout:.0f} s", seconds=time.monotonic() - started)
+        return Answer(problem=f"no answer within {round(timeout, 1):g} s", seconds=time.monotonic() - started)
     except (OSError, http.client.HTTPException) as error:
         return Answer(problem=f"{type(error).__name__}: {error}", seconds=time.monotonic() - started)
     finally:
@@ -143,7 +143,8 @@ def until_healthy(
         if answer.problem and give_up and (reason := give_up()):
             return False, asked, _with_problem(answer, reason)
         if time.monotonic() + interval >= deadline:
-            return False, asked, answer
+            short = f"only {row} right answers in a row within {timeout:g} s instead of {successes}"
+            return False, asked, answer if answer.problem else _with_problem(answer, short)
         if answer.problem:
             time.sleep(interval)
 

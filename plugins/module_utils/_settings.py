@@ -331,21 +331,21 @@ def _relations(app: str, values: Settings) -> list[Problem]:
     return problems
 
 
-def _across(apps: Sequence[Settings]) -> list[Problem]:
-    """Check what apps of one host must be to each other."""
+def _across(apps: Sequence[tuple[str, Settings]]) -> list[Problem]:
+    """Check what apps of one host must be to each other. apps: with how messages call them."""
     problems = []
     names: set[str] = set()
-    owners: dict[str, str] = {}
-    for values in apps:
-        name = values.get("name") or "?"
-        if name in names:
-            problems.append(Problem(name, "name", f"two apps are called {name!r}; a name is used once per host"))
-        names.add(name)
-        for domain in values.get("domains") or []:
-            owner = owners.setdefault(domain.lower(), name)
-            if owner != name:
+    owners: dict[str, int] = {}
+    for position, (label, values) in enumerate(apps):
+        if values["name"] in names:
+            problems.append(Problem(label, "name", f"two apps are called {label!r}; a name is used once per host"))
+        elif values["name"]:
+            names.add(values["name"])
+        for domain in values["domains"] or []:
+            owner = owners.setdefault(domain.lower(), position)
+            if apps[owner][0] != label:
                 problems.append(
-                    Problem(name, "domains", f"{domain!r} belongs to app {owner} already; remove it from one")
+                    Problem(label, "domains", f"{domain!r} belongs to app {apps[owner][0]} already; remove it from one")
                 )
     return problems
 
@@ -379,7 +379,7 @@ def resolve(apps: t.Any) -> list[Settings]:
     """
     if not isinstance(apps, list):
         raise SettingsError([Problem("?", "", "fastapi_apps is not a list; begin each app with '- name: …'")])
-    resolved: list[Settings] = []
+    resolved: list[tuple[str, Settings]] = []
     problems: list[Problem] = []
     for position, raw in enumerate(apps, start=1):
         if not isinstance(raw, Mapping):
@@ -388,12 +388,12 @@ def resolve(apps: t.Any) -> list[Settings]:
         written = raw.get("name")
         name = written if isinstance(written, str) and written else f"number {position}"
         values, found = _read(name, raw, OPTIONS)
-        resolved.append(values)
+        resolved.append((name, values))
         problems += found + _relations(name, values)
     problems += _across(resolved)
     if problems:
         raise SettingsError(problems)
-    return [_derive(values) for values in resolved]
+    return [_derive(values) for _label, values in resolved]
 
 
 def _derive(values: Settings) -> Settings:
@@ -417,7 +417,9 @@ def _derive(values: Settings) -> Settings:
 
 def public(settings: Settings) -> Settings:
     """Leave out what must not be printed: Ansible shows results and loop items."""
-    return {name: value for name, value in settings.items() if not (name in OPTIONS and OPTIONS[name].secret)}
+    shown = {name: value for name, value in settings.items() if not (name in OPTIONS and OPTIONS[name].secret)}
+    # A git URL may hold a password, up to its last @.
+    return shown | {"source": re.sub(r"//[^/\s]*@", "//", settings["source"])}
 
 
 def digest(settings: Settings, fingerprint: str, recipe: str) -> str:

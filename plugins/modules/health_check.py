@@ -144,7 +144,7 @@ def main() -> None:
     release = wanted["release"] or app.live() or ""
     unit = app.service_unit(release)
     started = time.time()
-    restarts = _restarts(unit)
+    restarts = _restarts(unit) if release else 0
 
     def given_up() -> str:
         count = _restarts(unit) - restarts

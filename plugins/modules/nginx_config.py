@@ -55,9 +55,11 @@ written:
   sample: [/etc/nginx/conf.d/shop.conf]
 """
 
+import os
 import re
 import subprocess
 import typing as t
+from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -66,14 +68,14 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import Sy
 
 NGINX = "/usr/sbin/nginx"
 # What a file or link was: a link's target or a file's content; None if there was nothing.
-Former = tuple[t.Literal["link", "file"], str] | None
+Former = tuple[t.Literal["link", "file"], bytes] | None
 
 
 def former(path: Path) -> Former:
-    """Remember what is at a path."""
+    """Remember what is at a path. NGINX does not care about encodings, so neither does this."""
     if path.is_symlink():
-        return "link", str(path.readlink())
-    return ("file", path.read_text(encoding="utf-8")) if path.exists() else None
+        return "link", os.fsencode(path.readlink())
+    return ("file", path.read_bytes()) if path.exists() else None
 
 
 def restore(path: Path, was: Former) -> None:
@@ -83,7 +85,21 @@ def restore(path: Path, was: Former) -> None:
         return
     path.unlink(missing_ok=True)
     if was:
-        path.symlink_to(was[1])
+        path.symlink_to(os.fsdecode(was[1]))
+
+
+def apply(changes: Mapping[Path, str | None]) -> str:
+    """Write and remove files, and have NGINX use them. Returns what it has against them."""
+    for path, content in changes.items():
+        if content is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.parent.mkdir(mode=0o755, exist_ok=True)
+            write(path, content, 0o644)
+    problem = _check()
+    if changes and not problem and show(["nginx.service"], "ActiveState")["nginx.service"]["ActiveState"] == "active":
+        systemctl("reload", "nginx.service")
+    return problem
 
 
 def main() -> None:
@@ -98,7 +114,7 @@ def main() -> None:
     wanted: dict[Path, str | None] = {Path(path): content for path, content in module.params["files"].items()}
     wanted |= {Path(path): None for path in module.params["absent"]}
     before = {path: former(path) for path in wanted}
-    changes = {path: content for path, content in wanted.items() if before[path] != (content and ("file", content))}
+    changes = {path: content for path, content in wanted.items() if before[path] != _as_former(content)}
     result = {
         "written": sorted(str(path) for path in changes),
         "changed": bool(changes),
@@ -107,29 +123,29 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(**result)
     try:
-        for path, content in changes.items():
-            if content is None:
-                path.unlink(missing_ok=True)
-            else:
-                path.parent.mkdir(mode=0o755, exist_ok=True)
-                write(path, content, 0o644)
-        if problem := _check():
-            for path in changes:
-                restore(path, before[path])
-            result |= {"changed": False, "written": []}
-            module.fail_json(msg=_explain(problem, set(wanted)), **result)
-        if changes and show(["nginx.service"], "ActiveState")["nginx.service"]["ActiveState"] == "active":
-            systemctl("reload", "nginx.service")
+        problem = _explain(found, set(wanted)) if (found := apply(changes)) else ""
     except (OSError, SystemdError) as error:
-        module.fail_json(msg=f"NGINX cannot be configured: {error}", **result)
+        problem = f"NGINX cannot be configured: {error}"
+    if problem:
+        # Whatever it was: if the files stayed, the next run would find nothing to change and never load them.
+        for path in changes:
+            restore(path, before[path])
+        result |= {"changed": False, "written": []}
+        module.fail_json(
+            msg=f"{problem}\nIts files are as they were before, and NGINX goes on with what it has loaded.", **result
+        )
     module.exit_json(**result)
+
+
+def _as_former(content: str | None) -> Former:
+    return None if content is None else ("file", content.encode())
 
 
 def _check() -> str:
     """Return what NGINX has against its configuration, or an empty text."""
     done = subprocess.run([NGINX, "-t"], capture_output=True, text=True, check=False)
     lines = [line for line in done.stderr.splitlines() if "[emerg]" in line or "[crit]" in line]
-    return "\n".join(lines or [done.stderr.strip()]) if done.returncode else ""
+    return "\n".join(lines or [done.stderr.strip() or f"it ended with {done.returncode}"]) if done.returncode else ""
 
 
 def _explain(problem: str, ours: set[Path]) -> str:
@@ -138,14 +154,11 @@ def _explain(problem: str, ours: set[Path]) -> str:
         advice = f"{found.group(1)} (line {found.group(2)}) is not ours; repair or remove it, then run again"
     else:
         advice = "correct the settings that this comes from, then run again"
-    return (
-        f"NGINX does not accept its configuration: {advice}.\n{problem}\n"
-        "Its files are as they were before, and NGINX goes on with what it has loaded."
-    )
+    return f"NGINX does not accept its configuration: {advice}.\n{problem}"
 
 
 def _diff(path: Path, was: Former, content: str | None) -> dict[str, str]:
-    before = was[1] if was else ""
+    before = was[1].decode(errors="replace") if was else ""
     return {"before_header": str(path), "after_header": str(path), "before": before, "after": content or ""}
 
 

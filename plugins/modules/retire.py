@@ -64,6 +64,7 @@ pruned:
   sample: []
 """
 
+import contextlib
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
@@ -112,12 +113,18 @@ def _retire(app: App, release: str, standby: int) -> None:
     systemctl("disable", "--quiet", *units)
     if not standby:
         systemctl("stop", *units)
+        with contextlib.suppress(SystemdError):  # most did not fail
+            systemctl("reset-failed", *units)
         return
     command = ["systemd-run", "--quiet", "--collect", f"--unit={app.name}-retire-{release}", f"--on-active={standby}"]
     # A second of slack, not the minute that timers have by default.
     command += ["--timer-property=AccuracySec=1s", f"--description=Stop the old instance {release} of {app.name}"]
     # The live release is never stopped: by then a rollback may have made this one live again.
-    script = 'test "$(readlink "$1")" = "releases/$2" || systemctl stop "$3" "$4"'
+    # One that had to be killed is forgotten: as a failed unit it would be retired anew by every run, and never pruned.
+    script = (
+        'test "$(readlink "$1")" = "releases/$2" && exit; systemctl stop "$3" "$4"; '
+        'systemctl reset-failed "$3" "$4" 2>/dev/null || true'
+    )
     command += ["/bin/sh", "-c", script, "retire", str(app.current), release, *units]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

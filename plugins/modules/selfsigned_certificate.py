@@ -108,12 +108,21 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    try:
+        keep(module)
+    except FileNotFoundError as error:
+        if error.filename == "openssl":
+            module.fail_json(msg="openssl is not installed on the host; install it (role tls does)")
+        module.fail_json(msg=f"the certificate cannot be written: {error}; make its folder first (role tls does)")
+    except OSError as error:
+        module.fail_json(msg=f"the certificate cannot be written: {error}")
+
+
+def keep(module: AnsibleModule) -> None:
+    """Make the pair if there is a reason to, and end the module."""
     wanted = module.params
     certificate, key, domains = Path(wanted["certificate"]), Path(wanted["key"]), wanted["domains"]
-    try:
-        reason = why_renew(certificate, key, domains, wanted["renew_before"] * 86400)
-    except FileNotFoundError:
-        module.fail_json(msg="openssl is not installed on the host; install it (role tls does)")
+    reason = why_renew(certificate, key, domains, wanted["renew_before"] * 86400)
     diff = {
         "before_header": str(certificate),
         "after_header": str(certificate),

@@ -48,7 +48,11 @@ def read_apps(
         )
     raw = task_vars[variable]
     if isinstance(raw, str):
-        raw = template(raw)
+        try:
+            raw = template(raw)
+        except AnsibleError as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise SettingsError([Problem("?", "", f"{variable}: {reason}")]) from None
     problems: list[Problem] = []
     apps = [_template(app, template, problems) for app in raw] if isinstance(raw, list) else raw
     if problems:
@@ -116,6 +120,7 @@ class Run:
     """Files of one run of ansible-playbook, which all its hosts share and which vanish with it."""
 
     def __init__(self) -> None:
+        # The constant, not the config value: asking for that one makes a new folder each time.
         self.folder = Path(constants.DEFAULT_LOCAL_TMP) / "paddock"
         self.folder.mkdir(mode=0o700, exist_ok=True)
 

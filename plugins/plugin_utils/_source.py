@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import email.parser
+import fcntl
 import functools
 import gzip
 import hashlib
@@ -71,6 +72,7 @@ class Packed:
 def classify(source: str, base: Path) -> str:
     """Tell what kind of source this is: directory, git, file or requirement."""
     if source.startswith("git+") or re.match(r"(https?|ssh|git|file)://|[\w.-]+@[\w.-]+:", source):
+        _git_parts(source)
         return "git"
     path = locate(source, base)
     if path.is_dir():
@@ -82,12 +84,18 @@ def classify(source: str, base: Path) -> str:
     if "/" in source or source.startswith(("~", ".")) or source.endswith((".whl", ".tar.gz", ".zip")):
         raise SourceError(f"there is no {path}; paths are relative to the inventory's folder")
     try:
-        Requirement(source)
+        requirement = Requirement(source)
     except InvalidRequirement:
         raise SourceError(
             f"{source!r} is no known kind of source; write a directory, GIT-URL@REF, a wheel or sdist file, "
             "or a requirement such as shop==1.4.2"
         ) from None
+    pins = list(requirement.specifier)
+    if requirement.url or len(pins) != 1 or pins[0].operator not in ("==", "===") or pins[0].version.endswith("*"):
+        raise SourceError(
+            f"{_without_password(source)!r} is not pinned; write the one version that is to run, "
+            f"such as {requirement.name}==1.4.2"
+        )
     return "requirement"
 
 
@@ -137,12 +145,15 @@ def _pack_directory(source: str, settings: Mapping[str, t.Any], base: Path, work
 def _file_entry(folder: Path, name: str) -> _Entry:
     path = folder / name
     if path.is_symlink():
-        target = path.readlink()
-        inside = Path(os.path.normpath(path.parent / target))
-        if target.is_absolute() or not inside.is_relative_to(folder):
-            raise SourceError(f"{path} is a link that leads out of the source; replace it by what it links to")
-        return _Entry(name, executable=False, link=str(target), data=bytes)
+        return _link_entry(name, str(path.readlink()), str(path))
     return _Entry(name, os.access(path, os.X_OK), None, path.read_bytes)
+
+
+def _link_entry(name: str, target: str, described: str) -> _Entry:
+    inside = os.path.normpath(PurePosixPath(name).parent / target)
+    if inside.startswith(("/", "../")) or inside == "..":
+        raise SourceError(f"{described} is a link that leads out of the source; replace it by what it links to")
+    return _Entry(name, executable=False, link=target, data=bytes)
 
 
 def _list_files(folder: Path) -> list[str]:
@@ -150,6 +161,10 @@ def _list_files(folder: Path) -> list[str]:
     git = shutil.which("git")
     if git and _git_says(folder, "rev-parse", "--is-inside-work-tree") == "true":
         names = _ls_files(folder, "--cached")
+    elif not git and any((place / ".git").exists() for place in (folder, *folder.parents)):
+        raise SourceError(
+            f"{folder} is in a git work tree, and only git can tell what it ignores; install git on the control node"
+        )
     elif not any(".gitignore" in files for _root, _folders, files in os.walk(folder)):
         names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
     elif git:
@@ -162,7 +177,10 @@ def _list_files(folder: Path) -> list[str]:
     for name in names:
         path = folder / name
         if path.is_dir() and not path.is_symlink():  # a submodule: git lists it as one entry
-            result += [f"{name.rstrip('/')}/{inner}" for inner in _list_files(path)]
+            if (path / ".git").exists():
+                result += [f"{name.rstrip('/')}/{inner}" for inner in _list_files(path)]
+            elif not any(path.iterdir()):
+                raise SourceError(f"{path} is a submodule that is not there; run 'git submodule update --init'")
         elif path.is_symlink() or path.is_file():  # a deleted file is listed until its removal is committed
             result.append(name)
     return [name for name in result if not _is_junk(folder, name)]
@@ -207,7 +225,14 @@ def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "-c", "safe.directory=*", *arguments]
     try:
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=GIT_SECONDS, check=False
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",  # as Python has names of files that are not UTF-8
+            timeout=GIT_SECONDS,
+            check=False,
         )
     except FileNotFoundError:
         raise SourceError("git is not installed on the control node; install it to deploy from git") from None
@@ -225,19 +250,28 @@ def _git_says(folder: Path, *arguments: str) -> str:
         return ""
 
 
-def _pack_git(source: str, settings: Mapping[str, t.Any], _base: Path, work: Path, cache: Path) -> Packed:
+def _git_parts(source: str) -> tuple[str, str, str]:
+    """Split a git source into its URL, its ref and a folder of the tree."""
     address, _, folder = source.removeprefix("git+").partition("#subdirectory=")
     url, _, ref = address.rpartition("@")
-    if not GIT_ADDRESS.fullmatch(url):
+    if not ref or not GIT_ADDRESS.fullmatch(url):
         raise SourceError(
-            f"{source!r} names no ref; write GIT-URL@REF with a tag, branch or commit, such as …/shop.git@v1.4"
+            f"{_without_password(source)!r} names no ref; write GIT-URL@REF with a tag, branch or commit, "
+            "such as …/shop.git@v1.4"
         )
-    folder = folder.strip("/")
+    return url, ref, folder.strip("/")
+
+
+def _pack_git(source: str, settings: Mapping[str, t.Any], _base: Path, work: Path, cache: Path) -> Packed:
+    url, ref, folder = _git_parts(source)
     store = cache / "git" / hashlib.sha256(url.encode()).hexdigest()[:16]
-    if not (store / "HEAD").exists():
-        store.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _git(store, "init", "--quiet", "--bare", ".")
-    commit = _fetch(store, url, ref)
+    store.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Runs and apps share it, and a fetch leaves its result in one file.
+    with (store / "paddock.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (store / "HEAD").exists():
+            _git(store, "init", "--quiet", "--bare", ".")
+        commit = _fetch(store, url, ref)
     tree = _git_says(store, "rev-parse", "--verify", "--quiet", f"{commit}:{folder}")
     if not tree:
         raise SourceError(f"{url} at {ref} has no folder {folder!r}")
@@ -259,7 +293,7 @@ def _fetch(store: Path, url: str, ref: str) -> str:
     try:
         _git(store, "fetch", "--quiet", "--depth=1", "--no-tags", url, ref)
     except SourceError as error:
-        reason = str(error).replace(url, _without_password(url))
+        reason = _without_password(str(error))
         if "couldn't find remote ref" in reason or "not our ref" in reason:
             raise SourceError(
                 f"{_without_password(url)} has no ref {ref!r}; name a tag, branch or full commit id"
@@ -272,13 +306,14 @@ def _fetch(store: Path, url: str, ref: str) -> str:
 
 
 def _without_password(url: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", url)
+    # Up to the last @, because people write passwords with an @ in them.
+    return re.sub(r"//[^/\s]*@", "//", url)
 
 
 def _archived(archive: tarfile.TarFile) -> Iterable[_Entry]:
     for member in archive.getmembers():
         if member.issym():
-            yield _Entry(member.name, executable=False, link=member.linkname, data=bytes)
+            yield _link_entry(member.name, member.linkname, member.name)
         elif member.isfile():
             file = archive.extractfile(member)
             content = file.read() if file else b""
@@ -368,12 +403,6 @@ def _pack_file(source: str, settings: Mapping[str, t.Any], base: Path, work: Pat
 
 
 def _pack_requirement(source: str, settings: Mapping[str, t.Any], base: Path, work: Path, _cache: Path) -> Packed:
-    requirement = Requirement(source)
-    pins = list(requirement.specifier)
-    if requirement.url or len(pins) != 1 or pins[0].operator not in ("==", "===") or pins[0].version.endswith("*"):
-        raise SourceError(
-            f"{source!r} is not pinned; write the one version that is to run, such as {requirement.name}==1.4.2"
-        )
     plan = {"method": "distribution", "distribution": source, "file": None, "hashed": False}
     return _distribution("requirement", source, [], plan, settings, base, work, "")
 

@@ -21,7 +21,7 @@ RELEASE = "20260101T000000Z-0123abcd"
 
 def alembic(database_url: str, *arguments: str) -> str:
     """Run Alembic as a deployment does, and return what it prints."""
-    return subprocess.run(  # noqa: S603  (our own arguments)
+    return subprocess.run(
         [sys.executable, "-m", "alembic", *arguments],
         cwd=PROJECT,
         env=os.environ | {"NOTES_DATABASE_URL": database_url},
@@ -83,7 +83,7 @@ def server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with socket.socket(socket.AF_UNIX) as listener, log.open("w") as output:
         listener.bind(str(path))
         listener.listen()  # requests wait in the queue until the server is up
-        process = subprocess.Popen(  # noqa: S603  (our own arguments)
+        process = subprocess.Popen(
             [sys.executable, "-m", "uvicorn", "notes.main:app", "--workers=2", f"--fd={listener.fileno()}"],
             cwd=PROJECT,
             env=os.environ

@@ -49,7 +49,7 @@ def test_a_helper_that_died_is_replaced() -> None:
 
 def test_the_helper_ends_with_a_server_that_is_killed() -> None:
     # The helper holds the other end of the pipes: this returns only when it is gone as well.
-    killed = subprocess.run(  # noqa: S603  (our own arguments)
+    killed = subprocess.run(
         [sys.executable, "-c", KILLED_SERVER], cwd=PROJECT, capture_output=True, text=True, timeout=10, check=False
     )
     assert killed.stdout == "(25, 97)\n"

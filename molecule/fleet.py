@@ -1,0 +1,47 @@
+"""The hosts of a scenario as one fleet, and playbooks that are run on it as a user runs them."""
+
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from testinfra.host import Host
+
+INVENTORY = Path(__file__).parent / "inventory.yml"
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a run of ansible-playbook came to."""
+
+    code: int
+    output: str
+
+    def recap(self, host: str, word: str) -> int:
+        """Return a figure of the recap, such as `ok` or `changed`."""
+        found = re.search(rf"^{host} .*\b{word}=(\d+)", self.output, re.MULTILINE)
+        assert found, f"no recap of {host}:\n{self.output}"
+        return int(found.group(1))
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Both hosts of the scenario, and the playbooks that are run on them as a user runs them."""
+
+    hosts: dict[str, Host]
+
+    @staticmethod
+    def play(playbook: str, *arguments: str, inventory: Path | None = None, **variables: object) -> Played:
+        """Run a playbook of the collection."""
+        command = ["ansible-playbook", f"paddock.fastapi.{playbook}", "-i", str(inventory or INVENTORY)]
+        command += ["--extra-vars", json.dumps(variables), *arguments]
+        # Molecule has set how to reach the hosts and where the collection is.
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        return Played(done.returncode, done.stdout)
+
+    def each(self, command: str) -> dict[str, str]:
+        """Run a command on every host, and return what it printed; it must succeed."""
+        return {name: host.check_output(command) for name, host in self.hosts.items()}
