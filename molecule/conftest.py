@@ -19,6 +19,40 @@ def properties(host: Host) -> Callable[[str], dict[str, str]]:
     return show
 
 
+@pytest.fixture
+def name(host: Host) -> str:
+    """Return the host's name in the inventory."""
+    return str(host.backend.get_hostname())
+
+
+@pytest.fixture
+def allowed_nofile(host: Host) -> int:
+    """Return the most open files that this host allows a service: systemd silently gives no more."""
+    return int(host.check_output("systemd-run --quiet --wait --pipe -p LimitNOFILE=infinity sh -c 'ulimit -Hn'"))
+
+
+@pytest.fixture
+def nofile_of(host: Host) -> Callable[[int], tuple[int, int]]:
+    """Return a process's limits of open files, soft and hard, as the kernel has them."""
+
+    def read(pid: int) -> tuple[int, int]:
+        line = host.check_output("grep '^Max open files' /proc/%s/limits", str(pid)).split()
+        return int(line[3]), int(line[4])
+
+    return read
+
+
+@pytest.fixture
+def children(host: Host) -> Callable[[str], list[int]]:
+    """Return the processes of a service, its main one left out."""
+
+    def of(unit: str) -> list[int]:
+        main = host.check_output("systemctl show --value --property MainPID %s", unit)
+        return [int(pid) for pid in host.check_output("pgrep --parent %s", main).split()]
+
+    return of
+
+
 @pytest.fixture(scope="session")
 def fleet() -> Fleet:
     """Return the hosts of the scenario."""
