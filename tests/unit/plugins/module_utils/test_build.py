@@ -83,6 +83,7 @@ class Case:
             python="python3.11",
             install=install or {"method": "requirements", "file": "requirements.txt", "hashed": True},
             index_url=index_url,
+            extra_index_url=None,
             metadata={"app": "shop", "source": "test"},
         )
 

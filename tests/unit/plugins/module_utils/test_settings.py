@@ -409,6 +409,7 @@ OTHER: dict[str, t.Any] = {
     "python": "python3.13",
     "requirements": "a.txt",
     "index_url": "https://index.example.com/simple",
+    "extra_index_url": "https://ours.example.com/simple",
     "migrate": "alembic upgrade head",
     "migrate_on": "all",
     "server": "uvicorn",
@@ -447,7 +448,7 @@ def test_the_digest_depends_on_no_order() -> None:
 def test_secrets_are_not_public() -> None:
     found = public(settings(env={"A": "geheim"}, index_url="https://geheim@index.example.com/simple"))
     assert "geheim" not in str(found)
-    assert set(settings()) - set(found) == {"env", "index_url"}
+    assert set(settings()) - set(found) == {"env", "index_url", "extra_index_url"}
 
 
 def test_the_password_of_a_source_is_not_public() -> None:
