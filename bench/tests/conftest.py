@@ -1,0 +1,6 @@
+"""Make the harness importable as it imports itself."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
