@@ -13,7 +13,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
 
 .PHONY: help
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "make %-14s%s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "make %-16s%s\n", $$1, $$2 }'
 
 .PHONY: setup
 setup: ## make .venv from the hashed requirements, and install missing system packages
@@ -37,7 +37,8 @@ lint: setup ## ansible-lint, yamllint, ruff, mypy, shellcheck
 	@tests/lint
 
 .PHONY: unit
-unit: setup ## unit tests of the collection and of the sample app
+unit: setup ## unit tests of the collection, of the load harness and of the sample app
+	@tests/hosts/packages --load
 	@tests/run-unit
 
 .PHONY: molecule
@@ -48,11 +49,19 @@ molecule: setup ## roles and journeys on real systemd hosts (SCENARIO=name for o
 artifact: setup ## build the collection, install it elsewhere, and check that it is complete
 	@tests/artifact
 
+.PHONY: bench-rollout
+bench-rollout: setup ## rollouts and rollbacks under load, every request counted (ARGS=--quick for a minute of it)
+	@tests/hosts/packages --load
+	@tests/venv .cache/bench bench/requirements.txt
+	@.cache/bench/bin/python bench/rollout.py $(ARGS)
+
 .PHONY: shell
 shell: ## a shell on a test host (HOST=demo, or HOST=debian13 SCENARIO=name for one that KEEP=1 has left)
 	@tests/hosts/shell "$(or $(HOST),demo)" $(SCENARIO)
 
 .PHONY: requirements
 requirements: setup ## pin and hash the development requirements anew
-	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-config --no-emit-index-url \
-	    --no-header --output-file .config/requirements/dev.txt .config/requirements/dev.in
+	@for name in .config/requirements/dev bench/requirements; do \
+	    uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-config \
+	        --no-emit-index-url --no-header --output-file "$$name.txt" "$$name.in"; \
+	done
