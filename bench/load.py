@@ -457,6 +457,8 @@ class Generator:
             tally.right(client, began, seconds)
         elif outcome in {"lost", "-1"}:
             tally.failed(client, Kind.LOST, "the connection ended before the answer was complete", began)
+        elif outcome == "unasked":
+            tally.failed(client, Kind.OTHER, "an answer that nobody asked for", began)
         elif outcome == "body":
             tally.failed(client, Kind.WRONG, "another body", began)
         else:

@@ -49,8 +49,8 @@ class Sizes:
 
 SIZES = {
     "full": Sizes("full", 500_000, 800, 10, 10, 40, 10, 1800),
-    "quick": Sizes("quick", 0, 200, 8, 4, 10, 6, 150),
-    "break": Sizes("break", 0, 200, 8, 4, 10, 6, 150),
+    "quick": Sizes("quick", 0, 200, 8, 4, 10, 10, 150),
+    "break": Sizes("break", 0, 200, 8, 4, 10, 10, 150),
 }
 
 

@@ -58,6 +58,11 @@ local function note(outcome)
 end
 
 function delay() -- milliseconds until the next request of this connection
+    if paced then
+        -- A kept connection was closed while it waited for its time, and wrk has made another: the timer of the first
+        -- time still runs, and one of the two is enough.
+        return 1e8
+    end
     local time = now()
     if not due then
         stop_at = time + seconds * 1e6
@@ -94,7 +99,10 @@ function request()
 end
 
 function response(status, headers, body)
-    if status ~= 200 then
+    if began == 0 then
+        began = now()
+        note("unasked")
+    elseif status ~= 200 then
         note(status)
     elseif body ~= expected and not (left_over and body:sub(-#expected) == expected) then
         note("body")

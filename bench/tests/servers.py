@@ -8,12 +8,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 
+def http(body: bytes, status: str = "200 OK") -> bytes:
+    """Write an answer."""
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
 @dataclass
 class Server:
     """Answers right, except each `every`th request, to which it does what `fault` says."""
 
     fault: str = ""
     every: int = 5
+    closes_idle: bool = False  # instead of a fault: end a kept connection that waits, as any server may
     marker: str = "m1"
     # What each event stream is: release, number of events, and whether it then ends as it should.
     streams: list[tuple[str, int, bool]] = field(default_factory=list)
@@ -53,30 +59,29 @@ class Server:
         answer = self._content(path, body)
         fault = self.fault if self.requests % self.every == 0 else ""
         self.faults += bool(fault)
+        stays = fault in {"", "500", "wrong", "short"}
         match fault:
             case "reset":
                 writer.transport.abort()
-                return False
             case "close":
-                return False
-            case "truncate":
-                writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n".encode() + answer[:-3])
-                await writer.drain()
-                return False
-            case "500":
-                writer.write(b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\n{}")
-            case "wrong":
-                wrong = b"{}".ljust(len(answer))
-                writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(wrong)}\r\n\r\n".encode() + wrong)
-            case "short":
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                pass
             case "hang":
                 await reader.read()
-                return False
+            case "truncate":
+                writer.write(http(answer)[:-3])
+            case "500":
+                writer.write(http(b"{}", "500 Oh"))
+            case "wrong":
+                writer.write(http(b"{}".ljust(len(answer))))
+            case "short":
+                writer.write(http(b"{}"))
             case _:
-                writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n".encode() + answer)
+                writer.write(http(answer))
         await writer.drain()
-        return True
+        if self.closes_idle and self.requests % self.every == 0:
+            await asyncio.sleep(0.01)
+            return False
+        return stays
 
     def _content(self, path: str, body: bytes) -> bytes:
         contents = {

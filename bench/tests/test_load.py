@@ -57,6 +57,20 @@ def test_right_answers_are_counted_one_by_one(clients: Callable[[Server], Awaita
     assert all(client.right == client.sent > 0 for client in load.tally.clients.values())
 
 
+async def only_wrk(server: Server) -> Load:
+    load = a_load(server.url, bulk=60)
+    load.generators = load.generators[:2]
+    return await for_a_while(load, ONE_SLICE)
+
+
+@pytest.mark.parametrize("clients", [python, only_wrk])
+def test_a_connection_that_is_closed_while_it_waits_is_no_failure(clients: Callable[[Server], Awaitable[Load]]) -> None:
+    server = Server(closes_idle=True, every=4)
+    load = against(server, clients)
+    assert load.tally.failures == []
+    assert load.tally.sent == server.requests > 20
+
+
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
