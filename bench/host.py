@@ -65,6 +65,7 @@ class Host:
 
     distro: str
     standby: int
+    nice: int = 0  # of the control node, which shares the processors with the host only here
     name: str = field(default="bench-" + hashlib.sha1(str(CLONE).encode(), usedforsecurity=False).hexdigest()[:4])
     # Not in the clone, where git ignores what is not the clone's, and a deploy what git ignores.
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="paddock-bench-")))
@@ -119,6 +120,8 @@ class Host:
         program = CLONE / ".venv/bin/ansible-playbook"
         inventory = self.folder / "inventory.json"
         return await run(
+            "nice",
+            f"-n{self.nice}",
             program,
             f"paddock.fastapi.{playbook}",
             "-i",

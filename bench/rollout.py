@@ -210,6 +210,7 @@ class Bench:
             "start": start,
             "seconds": round(end - start, 1),
             "versions": versions,
+            "nice": self.host.nice,
             "clients": {
                 name: {
                     "sent": client.sent,
@@ -275,6 +276,8 @@ def tables(result: dict[str, Any]) -> str:
         lines.append(f"{event['name']:36}{event['seconds']:8.1f}{event['failed']:8}{shown}{event['ratio'] or '?':>10}")
     rate = result["sent"] / result["seconds"]
     lines += ["", f"{result['sent']} requests in {result['seconds']:.0f} s ({rate:.0f} per second)"]
+    by_phase = ", ".join(f"{phase} {entry['p99_ms']:.1f}" for phase, entry in result["phases"].items() if entry)
+    lines.append(f"p99, ms: {by_phase}")
     if result["kinds"]:
         lines.append("failed: " + ", ".join(f"{count} {kind}" for kind, count in result["kinds"].items()))
     return "\n".join(lines).replace("nan", "  -")
@@ -287,13 +290,14 @@ async def main() -> int:
     parser.add_argument("--schedule", choices=SCHEDULES, default="full", help="'break' shows what a loss looks like")
     parser.add_argument("--distro", choices=["12", "13"], default="13")
     parser.add_argument("--rate", type=float, help="requests per second of wrk and h2load together")
+    parser.add_argument("--nice", type=int, default=0, help="priority of the playbooks; 0 is as everything else")
     parser.add_argument("--keep", action="store_true", help="leave the host for a look")
     arguments = parser.parse_args()
     if missing := missing_programs():
         say(f"install {' and '.join(missing)}: make bench-rollout does")
         return 2
     sizes = SIZES[arguments.schedule]
-    host = Host(arguments.distro, sizes.standby)
+    host = Host(arguments.distro, sizes.standby, arguments.nice)
     load = Load(Target(host.url), Rates(bulk=arguments.rate or sizes.bulk), timeout=sizes.timeout)
     bench = Bench(host, sizes, schedule(sizes.schedule), load)
     RESULTS.mkdir(exist_ok=True)

@@ -7,6 +7,10 @@
 --   SECONDS   stop sending after that; what is on its way then may still be answered
 --   RATE      requests per second of one connection
 --   EXPECTED  a file with the only right body
+--
+-- It never hides a loss, but may invent one: if a server closes a connection that waits, as NGINX does when it is
+-- reloaded, wrk may send during the next TLS handshake, and once more after it. Then a request is "lost", or an answer
+-- "unasked", that was neither. Without a reload nothing is closed while it waits.
 
 local ffi = require("ffi")
 ffi.cdef([[
