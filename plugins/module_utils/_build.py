@@ -46,6 +46,7 @@ class Build:
     python: str
     install: Mapping[str, t.Any]
     index_url: str | None
+    extra_index_url: str | None
     metadata: dict[str, t.Any]
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -208,6 +209,8 @@ class Build:
         }
         if self.index_url:
             variables["UV_DEFAULT_INDEX"] = self.index_url
+        if self.extra_index_url:
+            variables["UV_INDEX"] = self.extra_index_url
         proxies = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
         return variables | {name: os.environ[name] for name in proxies if name in os.environ}
 

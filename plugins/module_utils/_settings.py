@@ -198,6 +198,11 @@ OPTIONS: dict[str, Option] = {
         "Default: `uv.lock`, `pylock.toml` or `requirements.txt` of the source, in this order.",
     ),
     "index_url": Option("str", "Package index to use instead of the public one; may hold credentials.", secret=True),
+    "extra_index_url": Option(
+        "str",
+        "Package index that is asked first; what it has is never taken from elsewhere. May hold credentials.",
+        secret=True,
+    ),
     "migrate": Option(
         "str",
         "Command that migrates the database, run once per rollout before the new release starts.",

@@ -29,6 +29,9 @@ options:
   index_url:
     description: Package index to use, if not the public one.
     type: str
+  extra_index_url:
+    description: Package index that is asked first.
+    type: str
   uv:
     description: Path of uv on the host.
     type: path
@@ -94,6 +97,7 @@ def main() -> None:
         argument_spec={
             "app": {"type": "dict", "required": True},
             "index_url": {"type": "str", "no_log": True},
+            "extra_index_url": {"type": "str", "no_log": True},
             "uv": {"type": "path", "required": True},
             "cache": {"type": "path", "default": "/var/cache/paddock/uv"},
             "archive": {"type": "path"},
@@ -125,6 +129,7 @@ def main() -> None:
             python=wanted["python"],
             install=packed["install"],
             index_url=module.params["index_url"],
+            extra_index_url=module.params["extra_index_url"],
             metadata={
                 "app": app.name,
                 "id": release,

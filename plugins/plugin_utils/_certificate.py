@@ -26,8 +26,9 @@ def check_pair(certificate: Path, key: Path, domains: list[str]) -> None:
     Raises CertificateError, whose message says what is wrong and how to mend it.
     """
     leaf = _leaf(certificate)
+    content = _read("key", key)
     try:
-        private = serialization.load_pem_private_key(_read("key", key), password=None)
+        private = serialization.load_pem_private_key(content, password=None)
     except (ValueError, TypeError) as error:
         raise CertificateError("key", f"{key} is no PEM key without a passphrase: {error}") from None
     encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -48,8 +49,9 @@ def check_pair(certificate: Path, key: Path, domains: list[str]) -> None:
 
 
 def _leaf(path: Path) -> x509.Certificate:
+    content = _read("certificate", path)
     try:
-        return x509.load_pem_x509_certificates(_read("certificate", path))[0]
+        return x509.load_pem_x509_certificates(content)[0]
     except ValueError as error:
         raise CertificateError("certificate", f"{path} is no PEM certificate: {error}") from None
 

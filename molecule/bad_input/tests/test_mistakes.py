@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fleet import Fleet, Played
 
 PROJECT = Path(__file__).parents[3]
-VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "group_vars/fastapi.yml").read_text())
-GOOD: dict[str, Any] = VARIABLES["fastapi_apps"][0]
+VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars/apps.yml").read_text())
+GOOD: dict[str, Any] = VARIABLES["apps"][0]
 
 # What serves: the release, its processes and their restarts, NGINX's master, and what it answers.
 STATE = """

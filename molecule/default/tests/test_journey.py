@@ -11,7 +11,7 @@ import yaml
 from fleet import Fleet
 from testinfra.host import Host
 
-APPS = yaml.safe_load((Path(__file__).parents[1] / "group_vars/fastapi.yml").read_text())["journey_apps"]
+APPS = yaml.safe_load((Path(__file__).parents[1] / "vars/apps.yml").read_text())["apps"]
 CHANGED = [{**app, "source": f"{os.environ['MOLECULE_EPHEMERAL_DIRECTORY']}/changed_app"} for app in APPS]
 
 

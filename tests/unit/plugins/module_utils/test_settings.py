@@ -1,0 +1,537 @@
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests of what users write for an app."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
+    APP_NAME,
+    DEFAULT_NOFILE,
+    HEALTH,
+    LIMITS,
+    OPTIONS,
+    RESERVED_ENV,
+    SYSTEM_USERS,
+    TLS,
+    Option,
+    Settings,
+    SettingsError,
+    digest,
+    environment_file,
+    public,
+    resolve,
+    size,
+    timeouts,
+)
+from ansible_collections.paddock.fastapi.tests.unit.helpers import NEW, an_app
+from hypothesis import given
+from hypothesis import strategies as st
+
+HOST = {"nofile_ceiling": 1048576, "nofile_ceiling_from": "fs.nr_open", "memory_mb": 4096, "cpus": 4}
+HOST_NAME = "write names such as shop.example.com, without scheme, port or path"
+NAME = "use a lower-case letter, then letters, digits and dashes, 30 characters at most, such as 'shop'"
+TIME = "write 1 to 86400"
+
+
+def settings(**options: t.Any) -> Settings:
+    return resolve([an_app(**options)])[0]
+
+
+def errors(*apps: t.Any) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        resolve(list(apps))
+    assert [str(problem) for problem in caught.value.problems] == str(caught.value).splitlines()
+    return str(caught.value).splitlines()
+
+
+def nest(path: str, value: t.Any) -> dict[str, t.Any]:
+    head, _, rest = path.partition(".")
+    return {head: nest(rest, value) if rest else value}
+
+
+VALID: list[tuple[str, t.Any]] = [
+    ("name", "a"),
+    ("name", "shop-2"),
+    ("name", "a" + "b" * 29),
+    ("source", "https://git.example.com/shop.git@v1"),
+    ("module", "main:app"),
+    ("module", "a.b_2.c:api.app"),
+    ("domains", ["localhost"]),
+    ("domains", ["Shop.Example.COM", "www.example.com", "xn--bcher-kva.example", "1.example", "a" * 63 + ".example"]),
+    ("factory", True),
+    ("app_dir", "backend/src"),
+    ("env", {}),
+    ("env", {"A": 1, "_b2": True, "C": 1.5, "D": ""}),
+    ("python", "/usr/bin/python3.13"),
+    ("requirements", "requirements/prod.txt"),
+    ("index_url", "https://user:secret@pypi.example.com/simple"),
+    ("migrate_on", "all"),
+    ("migrate_on", "first"),
+    ("server", "uvicorn"),
+    ("workers", 1),
+    ("workers", 512),
+    ("worker_memory", 16),
+    ("timeout", 1),
+    ("timeout", 86400),
+    ("graceful_timeout", 5),
+    ("graceful_timeout", 3600),
+    ("limits.nofile", 256),
+    ("limits.nofile", 2**30),
+    ("max_body_size", "0"),
+    ("max_body_size", "100M"),
+    ("tls.mode", "off"),
+    ("health.path", "/health/ready?deep=1"),
+    ("health.status", 204),
+    ("health.contains", '"ok"'),
+    ("health.timeout", 3600),
+    ("keep_releases", 2),
+    ("standby", 0),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), VALID)
+def test_valid_values_are_taken_over(path: str, value: t.Any) -> None:
+    result: t.Any = settings(**nest(path, value))
+    for part in path.split("."):
+        result = result[part]
+    assert result == value
+
+
+INVALID: list[tuple[str, t.Any, str]] = [
+    ("name", "Shop", f"'Shop' is not valid; {NAME}"),
+    ("name", "2shop", f"'2shop' is not valid; {NAME}"),
+    ("name", "shop\n", f"'shop\\n' is not valid; {NAME}"),
+    ("name", "s" * 31, f"'{'s' * 31}' is not valid; {NAME}"),
+    ("name", "../etc", f"'../etc' is not valid; {NAME}"),
+    ("name", "nginx", "'nginx' is the name of a system account; choose another"),
+    ("source", ["../shop"], "a list is not text"),
+    ("source", "  ", "'  ' is not text"),
+    ("module", "shop.main", "'shop.main' is not valid; write package.module:attribute, such as shop.main:app"),
+    (
+        "module",
+        "shop/main.py:app",
+        "'shop/main.py:app' is not valid; write package.module:attribute, such as shop.main:app",
+    ),
+    ("module", "a:b;c", "'a:b;c' is not valid; write package.module:attribute, such as shop.main:app"),
+    ("domains", [], "is empty; name at least one host name, such as [shop.example.com]"),
+    ("domains", "shop.example.com", "'shop.example.com' is not a list of texts"),
+    ("domains", [1], "a list is not a list of texts"),
+    ("domains", ["https://shop.example.com"], f"'https://shop.example.com' is not a host name; {HOST_NAME}"),
+    ("domains", ["shop.example.com:8443"], f"'shop.example.com:8443' is not a host name; {HOST_NAME}"),
+    ("domains", ["shop_1.example.com"], f"'shop_1.example.com' is not a host name; {HOST_NAME}"),
+    ("domains", ["-a.example.com"], f"'-a.example.com' is not a host name; {HOST_NAME}"),
+    ("domains", ["a-.example.com"], f"'a-.example.com' is not a host name; {HOST_NAME}"),
+    ("domains", ["a..b"], f"'a..b' is not a host name; {HOST_NAME}"),
+    ("domains", ["a" * 64], f"'{'a' * 64}' is not a host name; {HOST_NAME}"),
+    ("domains", [".".join(["a" * 63] * 4)], f"'{'.'.join(['a' * 63] * 4)}' is not a host name; {HOST_NAME}"),
+    ("domains", ["192.0.2.1"], f"'192.0.2.1' is not a host name; {HOST_NAME}"),
+    ("domains", ["2001:db8::1"], f"'2001:db8::1' is not a host name; {HOST_NAME}"),
+    ("domains", ["a.example; }"], f"'a.example; }}' is not a host name; {HOST_NAME}"),
+    ("domains", ["a.example\n"], f"'a.example\\n' is not a host name; {HOST_NAME}"),
+    ("domains", ["a.example", "A.Example"], "'a.example' is listed twice; remove one"),
+    ("factory", "yes", "'yes' is not true or false"),
+    ("app_dir", 5, "5 is not text"),
+    ("env", ["A=1"], "a list is not a mapping of names to values"),
+    ("env", {"A": {"b": 1}}, "a dict is not a mapping of names to values"),
+    (
+        "env",
+        {"A-B": "1"},
+        "'A-B' is not a name that an environment variable can have; use letters, digits and underscores",
+    ),
+    ("env", {1: "1"}, "1 is not a name that an environment variable can have; use letters, digits and underscores"),
+    (
+        "env",
+        {"A\n": "1"},
+        "'A\\n' is not a name that an environment variable can have; use letters, digits and underscores",
+    ),
+    ("env", {"A": None}, 'A has no value; write "" for an empty one, or remove it'),
+    ("env", {"A": "b\0c"}, "A contains a NUL character, which no environment variable can hold"),
+    ("python", 3.12, "3.12 is not text"),
+    ("requirements", True, "True is not text"),
+    ("index_url", 5, "a int is not text"),
+    (
+        "migrate",
+        "alembic 'upgrade",
+        '"alembic \'upgrade" cannot be split into words (No closing quotation); check its quotes',
+    ),
+    ("migrate_on", "frist", "'frist' is not known; did you mean 'first'?"),
+    ("server", "gunicron", "'gunicron' is not known; did you mean 'gunicorn'?"),
+    ("server", "daphne", "'daphne' is not known; choose one of gunicorn, uvicorn"),
+    ("workers", 0, "0 is out of range; write 1 to 512"),
+    ("workers", "many", "'many' is not a whole number"),
+    ("workers", True, "True is not a whole number"),
+    ("workers", 2.5, "2.5 is not a whole number"),
+    ("workers", "-1", "'-1' is not a whole number"),
+    ("worker_memory", 15, "15 is out of range; write 16 to 2147483648"),
+    ("timeout", 0, f"0 is out of range; {TIME}"),
+    ("timeout", 86401, f"86401 is out of range; {TIME}"),
+    ("graceful_timeout", 4, "4 is out of range; write 5 to 3600"),
+    ("limits", 5, "5 is not a mapping of options"),
+    ("limits.nofile", 255, "255 is out of range; write 256 to 1073741824"),
+    ("limits.nofiles", 1024, "unknown option; did you mean 'nofile'?"),
+    ("max_body_size", "10 MB", "'10 MB' is not valid; write a size such as 10m or 1g"),
+    ("tls", "off", "'off' is not a mapping of options"),
+    ("tls.mode", "self-signed", "'self-signed' is not known; did you mean 'selfsigned'?"),
+    ("tls.mode", "acme", "'acme' is not known; choose one of selfsigned, provided, off"),
+    ("health.path", "healthz", "'healthz' is not valid; write a path such as /healthz"),
+    ("health.path", "/a b", "'/a b' is not valid; write a path such as /healthz"),
+    ("health.status", 99, "99 is out of range; write 100 to 599"),
+    ("health.timeout", 0, "0 is out of range; write 1 to 3600"),
+    ("keep_releases", 1, "1 is out of range; write 2 to 100"),
+    ("standby", -1, "-1 is out of range; write 0 to 86400"),
+    ("worker", 2, "unknown option; did you mean 'workers'?"),
+    ("zzz", 2, f"unknown option; known options: {', '.join(sorted(OPTIONS))}"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), INVALID)
+def test_invalid_values_are_named_with_app_option_and_fix(path: str, value: t.Any, message: str) -> None:
+    name = value if path == "name" else "shop"
+    assert str(errors_of(an_app(**nest(path, value)))) == f"app {name}: {path}: {message}"
+
+
+def errors_of(app: t.Any) -> SettingsError:
+    with pytest.raises(SettingsError) as caught:
+        resolve([app])
+    assert len(caught.value.problems) == 1
+    return caught.value
+
+
+def test_every_option_has_valid_and_invalid_values_here() -> None:
+    def leaves(table: t.Mapping[str, Option], prefix: str = "") -> set[str]:
+        return {
+            leaf
+            for name, option in table.items()
+            for leaf in (leaves(option.options, f"{name}.") if option.options else {f"{prefix}{name}"})
+        }
+
+    provided = {"tls.certificate", "tls.key"}  # below: they depend on tls.mode
+    assert {path for path, _value in VALID} >= leaves(OPTIONS) - provided - {"migrate"}
+    free_text = {"health.contains"}
+    assert {path for path, _value, _message in INVALID} >= leaves(OPTIONS) - provided - free_text
+
+
+@pytest.mark.parametrize("name", sorted(SYSTEM_USERS))
+def test_system_accounts_are_refused(name: str) -> None:
+    assert "is the name of a system account; choose another" in errors(an_app(name=name))[0]
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED_ENV))
+def test_variables_of_the_collection_are_refused(name: str) -> None:
+    expected = f"app shop: env: {name} is set by the collection; choose another name"
+    assert errors(an_app(env={name: "1"})) == [expected]
+
+
+@pytest.mark.parametrize("value", [["geheim"], {"a": ["geheim"]}, {"A B": "geheim"}, {"A": "geheim\0"}])
+def test_values_that_may_be_secret_are_never_shown(value: t.Any) -> None:
+    assert "geheim" not in errors(an_app(env=value))[0]
+    assert "geheim" not in errors(an_app(index_url=value))[0]
+
+
+@pytest.mark.parametrize("option", [name for name, option in OPTIONS.items() if option.required])
+def test_required_options_are_named_when_they_are_missing(option: str) -> None:
+    app = an_app()
+    del app[option]
+    label = "number 1" if option == "name" else "shop"
+    assert errors(app) == [f"app {label}: {option}: is missing; {OPTIONS[option].text}"]
+
+
+@pytest.mark.parametrize("option", [name for name, option in OPTIONS.items() if not option.required])
+def test_null_is_the_default(option: str) -> None:
+    assert settings(**{option: None}) == settings()
+
+
+def test_defaults() -> None:
+    assert settings() == {
+        **{name: option.default for name, option in OPTIONS.items()},
+        **an_app(),
+        "migrate": [],
+        "limits": {"nofile": None},
+        "health": {name: option.default for name, option in HEALTH.items()},
+        "tls": {
+            **{name: option.default for name, option in TLS.items()},
+            "certificate_path": "/etc/ssl/paddock/shop.crt",
+            "key_path": "/etc/ssl/paddock/shop.key",
+        },
+        "user": "shop",
+        "root": "/srv/shop",
+        "releases": "/srv/shop/releases",
+        "shared": "/srv/shop/shared",
+        "current": "/srv/shop/current",
+        "timeouts": timeouts(60, 30),
+    }
+    assert set(LIMITS) == {"nofile"}
+
+
+def test_commands_are_split_into_words() -> None:
+    assert settings(migrate="alembic -x 'a b' upgrade head")["migrate"] == ["alembic", "-x", "a b", "upgrade", "head"]
+
+
+def test_plain_http_has_no_certificate() -> None:
+    assert "certificate_path" not in settings(tls={"mode": "off"})["tls"]
+
+
+@pytest.mark.parametrize("path", ["workers", "timeout", "limits.nofile", "health.status"])
+def test_numbers_may_be_written_as_text(path: str) -> None:
+    assert settings(**nest(path, "500")) == settings(**nest(path, 500))
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    found = errors(
+        an_app(workers=0, servre="uvicorn"),
+        an_app(name="blog", domains=["blog.example.com"], module="x", health={"path": "x", "stauts": 5}),
+        "text",
+        {},
+    )
+    assert [line.split(": ")[:2] for line in found] == [
+        ["app shop", "servre"],
+        ["app shop", "workers"],
+        ["app blog", "module"],
+        ["app blog", "health.stauts"],
+        ["app blog", "health.path"],
+        ["app number 3", "'text' is not a mapping of options"],
+        ["app number 4", "name"],
+        ["app number 4", "source"],
+        ["app number 4", "module"],
+        ["app number 4", "domains"],
+    ]
+
+
+@pytest.mark.parametrize("apps", [None, "shop", {"name": "shop"}, 5])
+def test_apps_are_a_list(apps: t.Any) -> None:
+    with pytest.raises(SettingsError, match=r"^app \?: fastapi_apps is not a list; begin each app with '- name: …'$"):
+        resolve(apps)
+
+
+def test_no_apps_are_fine() -> None:
+    assert resolve([]) == []
+
+
+@pytest.mark.parametrize(
+    ("tls", "expected"),
+    [
+        (
+            {"mode": "provided"},
+            [
+                "app shop: tls.certificate: is missing; tls.mode 'provided' needs both certificate and key",
+                "app shop: tls.key: is missing; tls.mode 'provided' needs both certificate and key",
+            ],
+        ),
+        (
+            {"mode": "provided", "key": "a.key"},
+            ["app shop: tls.certificate: is missing; tls.mode 'provided' needs both certificate and key"],
+        ),
+        (
+            {"certificate": "a.crt"},
+            ["app shop: tls.mode: a certificate or key is given; set mode to 'provided' to use it"],
+        ),
+        (
+            {"mode": "off", "key": "a.key"},
+            ["app shop: tls.mode: a certificate or key is given; set mode to 'provided' to use it"],
+        ),
+        (
+            {"mode": "provided", "certificate": 5, "key": "a.key"},
+            [
+                "app shop: tls.certificate: 5 is not text",
+                "app shop: tls.certificate: is missing; tls.mode 'provided' needs both certificate and key",
+            ],
+        ),
+    ],
+)
+def test_certificate_and_key_belong_to_mode_provided(tls: dict[str, t.Any], expected: list[str]) -> None:
+    assert errors(an_app(tls=tls)) == expected
+
+
+def test_a_provided_certificate() -> None:
+    found = settings(tls={"mode": "provided", "certificate": "a.crt", "key": "a.key"})["tls"]
+    assert (found["certificate"], found["key"]) == ("a.crt", "a.key")
+
+
+def test_a_name_is_used_once() -> None:
+    assert errors(an_app(), an_app(domains=["other.example.com"])) == [
+        "app shop: name: two apps are called 'shop'; a name is used once per host"
+    ]
+
+
+def test_a_domain_belongs_to_one_app() -> None:
+    assert errors(an_app(), an_app(name="blog", domains=["blog.example.com", "SHOP.example.com"])) == [
+        "app blog: domains: 'SHOP.example.com' belongs to app shop already; remove it from one"
+    ]
+
+
+def test_apps_without_a_valid_name_are_no_duplicates_of_each_other() -> None:
+    app = an_app()
+    del app["name"]
+    found = errors(an_app(name="A", domains=["a.example"]), an_app(name="B", domains=["b.example"]), app, app)
+    assert [line.partition(";")[0] for line in found] == [
+        "app A: name: 'A' is not valid",
+        "app B: name: 'B' is not valid",
+        "app number 3: name: is missing",
+        "app number 4: name: is missing",
+        "app number 4: domains: 'shop.example.com' belongs to app number 3 already",
+    ]
+
+
+@given(
+    st.integers(OPTIONS["timeout"].minimum, OPTIONS["timeout"].maximum),
+    st.integers(OPTIONS["graceful_timeout"].minimum, OPTIONS["graceful_timeout"].maximum),
+)
+def test_timeouts_hold_together(timeout: int, graceful: int) -> None:
+    chain = timeouts(timeout, graceful)
+    assert chain["request"] == timeout
+    assert chain["graceful"] == graceful
+    assert 0 < chain["drain"] < chain["graceful"], "uvicorn must end requests before Gunicorn kills the worker"
+    assert 2 * chain["drain"] < chain["stall"], "Gunicorn must not take a draining worker for a hung one"
+    assert chain["stop"] > 2 * chain["graceful"], "systemd must wait for a stop during a reload"
+    assert chain["upstream_idle"] < chain["keepalive"], "NGINX must close kept connections first"
+    assert all(isinstance(value, int) and value > 0 for value in chain.values())
+
+
+def test_no_socket_path_is_too_long() -> None:
+    longest = "a" + "b" * 29
+    assert APP_NAME.fullmatch(longest)
+    assert not APP_NAME.fullmatch(f"{longest}c")
+    assert len(f"{settings(name=longest)['releases']}/{NEW}/app.sock") <= 107
+
+
+OTHER: dict[str, t.Any] = {
+    "name": "blog",
+    "source": "../blog",
+    "module": "blog.main:app",
+    "domains": ["blog.example.com"],
+    "factory": True,
+    "app_dir": "src",
+    "env": {"A": "1"},
+    "python": "python3.13",
+    "requirements": "a.txt",
+    "index_url": "https://index.example.com/simple",
+    "extra_index_url": "https://ours.example.com/simple",
+    "migrate": "alembic upgrade head",
+    "migrate_on": "all",
+    "server": "uvicorn",
+    "workers": 3,
+    "worker_memory": 512,
+    "timeout": 61,
+    "graceful_timeout": 31,
+    "limits": {"nofile": 1024},
+    "max_body_size": "11m",
+    "tls": {"mode": "off"},
+    "health": {"path": "/other"},
+    "keep_releases": 6,
+    "standby": 61,
+}
+SERVES_ONLY = {"source", "domains", "migrate_on", "max_body_size", "tls", "health", "keep_releases", "standby"}
+
+
+@given(st.lists(st.sampled_from(sorted(OPTIONS)), unique=True, min_size=1))
+def test_the_digest_changes_exactly_with_what_shapes_what_runs(changed: list[str]) -> None:
+    same = digest(settings(), "f", "r")
+    found = digest(settings(**{name: OTHER[name] for name in changed}), "f", "r")
+    assert (found != same) == bool(set(changed) - SERVES_ONLY)
+
+
+def test_the_digest_covers_source_and_recipe() -> None:
+    found = {digest(settings(), *pair) for pair in (("f", "r"), ("g", "r"), ("f", "s"), ("r", "f"))}
+    assert len(found) == 4
+    assert all(len(value) == 12 and int(value, 16) >= 0 for value in found)
+
+
+def test_the_digest_depends_on_no_order() -> None:
+    assert digest(settings(env={"A": "1", "B": "2"}), "f", "r") == digest(settings(env={"B": "2", "A": "1"}), "f", "r")
+    assert digest(settings(env={"A": 1}), "f", "r") != digest(settings(env={"A": "1"}), "f", "r")
+
+
+def test_secrets_are_not_public() -> None:
+    found = public(settings(env={"A": "geheim"}, index_url="https://geheim@index.example.com/simple"))
+    assert "geheim" not in str(found)
+    assert set(settings()) - set(found) == {"env", "index_url", "extra_index_url"}
+
+
+def test_the_password_of_a_source_is_not_public() -> None:
+    found = public(settings(source="git+https://me:ge@heim@git.example.com/shop.git@v1"))
+    assert found["source"] == "git+https://git.example.com/shop.git@v1"
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "workers"),
+    [
+        ({}, {}, 4),
+        ({"cpus": 1}, {}, 2),
+        ({"cpus": 64}, {}, 15),
+        ({"cpus": 64, "memory_mb": 65536}, {}, 64),
+        ({"memory_mb": 300}, {}, 1),
+        ({"memory_mb": 0}, {}, 1),
+        ({"memory_mb": 1280}, {"worker_memory": 512}, 2),
+        ({"memory_mb": 300}, {"workers": 9}, 9),
+    ],
+)
+def test_workers_fit_the_host(host: dict[str, t.Any], options: dict[str, t.Any], workers: int) -> None:
+    assert size(settings(**options), HOST | host)["workers"] == workers
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "wanted", "nofile"),
+    [(1048576, None, DEFAULT_NOFILE), (4096, None, 4096), (4096, 4096, 4096), (1048576, 300000, 300000)],
+)
+def test_open_files_fit_the_host(ceiling: int, wanted: int | None, nofile: int) -> None:
+    app = settings(limits={"nofile": wanted})
+    assert size(app, HOST | {"nofile_ceiling": ceiling})["limits"] == {"nofile": nofile}
+    assert app["limits"] == {"nofile": wanted}
+
+
+def test_open_files_above_the_ceiling_name_what_the_host_allows() -> None:
+    with pytest.raises(SettingsError) as caught:
+        size(settings(limits={"nofile": 4097}), HOST | {"nofile_ceiling": 4096})
+    assert str(caught.value) == (
+        "app shop: limits.nofile: 4097 is above what this host allows, 4096; ask for less, "
+        "or raise fs.nr_open on the host"
+    )
+
+
+def parse(text: str) -> dict[str, str]:
+    """Read double-quoted assignments as systemd.exec(5) describes them."""
+    found: dict[str, str] = {}
+    rest = iter(text)
+    while True:
+        name = ""
+        for letter in rest:
+            if letter == "=":
+                break
+            name += letter
+        else:
+            assert name == ""
+            return found
+        assert next(rest) == '"'
+        value = ""
+        for letter in rest:
+            if letter == '"':
+                break
+            if letter == "\\":
+                following = next(rest)
+                value += following if following in '"\\`$' else f"\\{following}"
+            else:
+                value += letter
+        assert next(rest) == "\n"
+        found[name] = value
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True),
+        st.one_of(
+            st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+            st.text(alphabet="\"\\`$'\n\r\t #;=%ab"),
+            st.integers(),
+        ),
+    )
+)
+def test_every_value_survives_the_environment_file(values: dict[str, t.Any]) -> None:
+    assert parse(environment_file(values)) == {name: str(value) for name, value in values.items()}
+
+
+def test_booleans_are_written_as_settings_libraries_spell_them() -> None:
+    assert environment_file({"B": True, "A": False, "C": 1.5}) == 'A="false"\nB="true"\nC="1.5"\n'
