@@ -133,9 +133,7 @@ def test_only_the_first_host_migrates_a_database_that_is_shared(host: Host, name
 
 
 def test_a_secret_is_in_one_file_alone(host: Host) -> None:
-    found = host.check_output(
-        "grep --recursive --files-with-matches %s /srv /etc /var/log /opt /root || true", STAPLE
-    )
+    found = host.check_output("grep --recursive --files-with-matches %s /srv /etc /var/log /opt /root || true", STAPLE)
     assert {Path(path).name for path in found.split()} == {"env"}
     assert len(found.split()) == 2
     assert host.check_output("journalctl --no-pager | grep --count %s || true", STAPLE) == "0"

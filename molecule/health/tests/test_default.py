@@ -9,7 +9,7 @@ import pytest
 from testinfra.host import Host
 
 # What is asked for in converge.yml at least: its successful checks.
-SUCCESSES = 1 + 1 + 20
+SUCCESSES = 1 + 20
 
 
 def requests(host: Host, domain: str) -> list[dict[str, t.Any]]:
