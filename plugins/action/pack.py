@@ -24,7 +24,7 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
 )
 from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import VARIABLE, Run, base_folder, read_apps
 from ansible_collections.paddock.fastapi.plugins.plugin_utils._source import SourceError, pack
-from packaging.specifiers import SpecifierSet
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 ROLES = Path(__file__).parents[2] / "roles"
 GIT_CACHE = Path("~/.cache/paddock.fastapi").expanduser()
@@ -87,7 +87,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                         "(python_packages names packages to install), or choose another",
                     )
                 )
-            elif found and wanted and not SpecifierSet(wanted).contains(found):
+            elif not _fits(app, found):
                 problems.append(
                     Problem(
                         app["name"],
@@ -98,6 +98,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 )
         if problems:
             raise SettingsError(problems)
+
+
+def _fits(app: Settings, version: str) -> bool:
+    """Tell whether an app runs with this version of Python."""
+    wanted = app["packed"]["requires_python"]
+    try:
+        return SpecifierSet(wanted).contains(version)
+    except InvalidSpecifier:
+        message = f"its requires-python, {wanted!r}, is no version specifier; correct it"
+        raise SettingsError([Problem(app["name"], "source", message)]) from None
 
 
 def recipe() -> str:

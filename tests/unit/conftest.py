@@ -61,7 +61,7 @@ def _ownership(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fchown", lambda _handle, _user, _group: None)
     monkeypatch.setattr(os, "chown", lambda _path, _user, _group: None)
     monkeypatch.setattr(tarfile.TarFile, "chown", lambda *_arguments: None)
-    monkeypatch.setattr(_layout.Path, "lstat", lstat)
+    monkeypatch.setattr(Path, "lstat", lstat)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.paddock.fastapi.plugins.module_utils import _build
 from ansible_collections.paddock.fastapi.plugins.module_utils._build import Build, BuildError
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, created
 from ansible_collections.paddock.fastapi.tests.unit.helpers import AS_ROOT, LIVE, NEW, OLD, Programs, release_folder
@@ -258,7 +257,7 @@ def test_a_source_that_does_not_compile(case: Case) -> None:
         more='case "$*" in *install*) printf \'#!/bin/sh\\necho "*** Error compiling src/a.py"; exit 1\' '
         f"> {case.app.release(NEW)}/venv/bin/python;; esac"
     )
-    with pytest.raises(BuildError, match="python -m compileall -q .* failed\nIts last lines:\n  .*Error compiling"):
+    with pytest.raises(BuildError, match=r"python -m compileall -q .* failed\nIts last lines:\n  .*Error compiling"):
         case.build().run()
     assert os.listdir(case.app.releases) == []
 
@@ -266,7 +265,7 @@ def test_a_source_that_does_not_compile(case: Case) -> None:
 def test_a_host_without_uv(case: Case) -> None:
     build = case.build()
     build.uv = "/nonexistent/uv"
-    with pytest.raises(BuildError, match="step environment failed: .*No such file or directory: '/nonexistent/uv'"):
+    with pytest.raises(BuildError, match=r"step environment failed: .*No such file or directory: '/nonexistent/uv'"):
         build.run()
     assert os.listdir(case.app.releases) == []
 
@@ -312,7 +311,7 @@ def test_a_disk_that_is_too_full(case: Case, monkeypatch: pytest.MonkeyPatch, la
     usage = type(shutil.disk_usage("/"))
 
     def free(megabytes: int) -> None:
-        monkeypatch.setattr(_build.shutil, "disk_usage", lambda _path: usage(2**40, 2**40, megabytes * 2**20))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(2**40, 2**40, megabytes * 2**20))
 
     free(needed - 1)
     with pytest.raises(BuildError) as caught:
