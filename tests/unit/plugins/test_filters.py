@@ -10,7 +10,7 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.paddock.fastapi.plugins.filter.app_settings import app_settings
-from ansible_collections.paddock.fastapi.plugins.filter.hosts_staging import hosts_staging
+from ansible_collections.paddock.fastapi.plugins.filter.rollouts import rollouts
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import public, resolve
 from ansible_collections.paddock.fastapi.tests.unit.helpers import an_app
 
@@ -41,13 +41,25 @@ class HostVars(dict[str, t.Any]):
         raise AssertionError("Ansible's have no get()")
 
 
-def test_hosts_staging() -> None:
+def test_rollouts() -> None:
+    switched = {"item": "blog", "changed": True, "before": "old"}
     hostvars = {
-        "a": HostVars(app_rollout={"pending": [{"name": "blog"}]}),
+        "a": HostVars(app_rollout={"pending": [{"name": "blog"}]}, fastapi_switch={"results": [switched]}),
         "b": HostVars(app_rollout={"pending": [{"name": "blog"}, {"name": "shop"}]}),
         "c": HostVars(),
         "d": HostVars(app_rollout={"skipped": True}),
-        "e": HostVars(app_rollout={"pending": [{"name": "shop"}]}),
+        "e": HostVars(
+            app_rollout={"pending": [{"name": "shop"}]},
+            fastapi_switch={"results": [{"item": "shop", "changed": True, "before": "old", "failed": True}]},
+        ),
     }
-    assert hosts_staging(["e", "d", "c", "b", "a"], hostvars, "shop") == ["e", "b"]
-    assert hosts_staging(["a"], hostvars, "shop") == []
+    assert [
+        (entry["host"], entry["app"]["name"], entry["switched"], entry["before"])
+        for entry in rollouts(["e", "d", "c", "b", "a"], hostvars)
+    ] == [
+        ("e", "shop", False, None),
+        ("b", "blog", False, None),
+        ("b", "shop", False, None),
+        ("a", "blog", True, "old"),
+    ]
+    assert rollouts(["c"], hostvars) == []
