@@ -139,9 +139,14 @@ def test_mistakes_end_the_run_before_anything_is_sent(tmp_path: Path) -> None:
     assert "Traceback" not in output
 
 
-def check_python(requires: str, *, python: str = "python3") -> None:
+def test_check_mode_does_not_miss_what_it_did_not_install() -> None:
+    check_python(">=3.13", python="python3.13", missing_is_wrong=False)
+
+
+def check_python(requires: str, *, python: str = "python3", missing_is_wrong: bool = True) -> None:
     app = {"name": "shop", "python": python, "packed": {"requires_python": requires}}
-    pack_action.ActionModule._check_python([app], {"interpreters": {"python3": "3.11.2"}})  # noqa: SLF001
+    facts = {"interpreters": {"python3": "3.11.2"}}
+    pack_action.ActionModule._check_python([app], facts, missing_is_wrong=missing_is_wrong)  # noqa: SLF001
 
 
 @pytest.mark.parametrize("requires", ["", ">=3.11", ">=3.9,<4", "~=3.11"])

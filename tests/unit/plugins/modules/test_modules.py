@@ -13,10 +13,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.paddock.fastapi.plugins.module_utils import _instance
 from ansible_collections.paddock.fastapi.plugins.module_utils._build import Build, BuildError
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._probe import Answer
-from ansible_collections.paddock.fastapi.plugins.modules import health_check, host_facts, instance, switch
+from ansible_collections.paddock.fastapi.plugins.modules import health_check, host_facts, switch
 from ansible_collections.paddock.fastapi.tests.unit.helpers import (
     AS_ROOT,
     LIVE,
@@ -164,7 +165,7 @@ def test_release_that_fails(
 @pytest.fixture
 def units(tmp_path: Path, srv: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     assert srv
-    monkeypatch.setattr(instance, "UNITS", tmp_path / "units")
+    monkeypatch.setattr(_instance, "UNITS", tmp_path / "units")
     return tmp_path / "units"
 
 
@@ -238,7 +239,8 @@ def test_instance_that_cannot_start(programs: Programs, srv: Path, units: Path, 
 def test_instance_of_a_release_that_is_not_there(programs: Programs, units: Path, run_module: RunModule) -> None:
     assert units
     systemctl(programs)
-    assert "No such file or directory" in run_module("instance", START)["msg"]
+    assert run_module("instance", START)["msg"] == f"app shop: there is no release {NEW} on this host; build it first"
+    assert list(units.iterdir()) == []
 
 
 def test_instance_goes_and_the_live_units_come_back(
@@ -371,10 +373,10 @@ def test_health_check_gives_up_on_an_instance_that_dies(
     programs.add("systemctl", f'printf "Id=shop@{NEW}.service\\nNRestarts=$(cat {counter})\\n"')
     asked = answering(monkeypatch, health_check, Answer("", 200, "", NEW), healthy=True)
     run_module("health_check", {"app": "shop", "release": NEW, "host": "a.example"})
-    counter.write_text("9")
+    counter.write_text("8")
     assert asked[0]["give_up"]() == ""
-    counter.write_text("10")
-    assert asked[0]["give_up"]() == "the instance ended 3 times while it started"
+    counter.write_text("9")
+    assert asked[0]["give_up"]() == "the instance ended 2 times while it started"
 
 
 def test_health_check_asks_nothing_in_check_mode(programs: Programs, run_module: RunModule) -> None:
@@ -414,16 +416,35 @@ def test_switch_to_what_is_live_proves_it_again(
     asked = answering(monkeypatch, switch, Answer(), healthy=True)
     assert run_module("switch", SWITCH)["changed"] is False
     assert len(asked) == 1
-    assert programs.calls == []
+    assert changes(programs) == []
 
 
 def test_switch_survives_an_old_instance_that_was_removed_by_hand(
     programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app.point_current(LIVE)
-    systemctl(programs, more="exit 1")
+    systemctl(programs, more='case "$1" in disable) exit 1 ;; esac')
     answering(monkeypatch, switch, Answer(), healthy=True)
     assert run_module("switch", SWITCH)["failed"] is False
+
+
+def test_switch_to_an_instance_that_cannot_start(programs: Programs, app: App, run_module: RunModule) -> None:
+    app.point_current(LIVE)
+    down = both(NEW, "inactive disabled")
+    systemctl(programs, down, more='case "$1" in enable) echo "no such unit" >&2; exit 1 ;; esac')
+    found = run_module("switch", SWITCH)
+    assert "cannot switch to" in found["msg"]
+    assert (found["changed"], app.live()) == (False, LIVE)
+
+
+@pytest.mark.parametrize(("live", "after"), [(NEW, None), (LIVE, LIVE), (None, None)])
+def test_switch_off(programs: Programs, app: App, run_module: RunModule, live: str | None, after: str | None) -> None:
+    if live:
+        app.point_current(live)
+    systemctl(programs)
+    found = run_module("switch", {**SWITCH, "state": "absent"})
+    assert (found["failed"], found["changed"], found["live"]) == (False, live != after, after)
+    assert app.live() == after
 
 
 @pytest.mark.parametrize("before", [LIVE, NEW, None])
@@ -552,7 +573,7 @@ def command(programs: Programs, app: App, script: str) -> dict[str, t.Any]:
     (folder / "alembic").write_text("#!/bin/sh\n")
     (folder / "alembic").chmod(0o755)
     programs.add("systemd-run", script)
-    return {"app": "shop", "release": NEW, "argv": ["alembic", "upgrade", "head"], "timeout": 9, "chdir": "db"}
+    return {"app": "shop", "release": NEW, "argv": ["alembic", "upgrade", "head"], "timeout": 9}
 
 
 def test_command_runs_as_the_app(programs: Programs, app: App, run_module: RunModule) -> None:
@@ -563,7 +584,7 @@ def test_command_runs_as_the_app(programs: Programs, app: App, run_module: RunMo
     for part in (
         "--wait --pipe --collect",
         "--property=User=shop ",
-        f"--property=WorkingDirectory={folder}/src/db ",
+        f"--property=WorkingDirectory={folder}/src ",
         f"--property=EnvironmentFile={folder}/env ",
         f"PATH={folder}/venv/bin:/usr/local/bin:/usr/bin:/bin PADDOCK_APP=shop PADDOCK_RELEASE={NEW} ",
         "--property=RuntimeMaxSec=9 ",
@@ -587,6 +608,16 @@ def test_command_that_is_not_there(programs: Programs, app: App, run_module: Run
         "app shop: there is no command 'alembik' in the release; is the package that has it in the requirements?"
     )
     assert programs.calls == []
+
+
+def test_command_is_taken_word_by_word(programs: Programs, app: App, run_module: RunModule) -> None:
+    script = app.release(NEW) / "src/bin/migrate"
+    script.parent.mkdir(parents=True)
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    arguments = command(programs, app, "true")
+    assert run_module("release_command", {**arguments, "argv": ["./bin/migrate", "$HOME"]})["failed"] is False
+    assert programs.calls[0].endswith(f" {app.release(NEW)}/src/bin/migrate $$HOME")
 
 
 def test_command_in_check_mode(programs: Programs, app: App, run_module: RunModule) -> None:

@@ -34,7 +34,9 @@ def trusted(value: t.Any) -> t.Any:
 
 
 def read(folder: Path, apps: t.Any, variable: str = "fastapi_apps", **variables: t.Any) -> list[Settings]:
-    (folder / "shop").mkdir(exist_ok=True)
+    (folder / "shop/shop").mkdir(parents=True, exist_ok=True)
+    (folder / "shop/shop/main.py").write_text("app = None\n")
+    (folder / "shop/requirements.txt").write_text("fastapi==0.165.0\n")
     found = trusted({"inventory_dir": str(folder), "fastapi_apps": apps, **variables})
     templar = Templar(loader=DataLoader(), variables=found)
     return read_apps(found, templar.template, variable)
