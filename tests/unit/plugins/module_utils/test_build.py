@@ -212,6 +212,7 @@ def test_the_variables_of_uv(case: Case, monkeypatch: pytest.MonkeyPatch) -> Non
         "LANG=C.UTF-8",
         f"UV_CACHE_DIR={case.folder}/cache",
         "UV_DEFAULT_INDEX=https://index.example.com/simple",
+        "UV_HTTP_RETRIES=4",
         "UV_LINK_MODE=hardlink",
         "UV_NO_MANAGED_PYTHON=1",
         f"UV_PROJECT_ENVIRONMENT={case.app.release(NEW)}/venv",
