@@ -205,6 +205,8 @@ class Build:
             "UV_PYTHON_DOWNLOADS": "never",
             "UV_NO_MANAGED_PYTHON": "1",
             "UV_SYSTEM_CERTS": "1",
+            # A connection that breaks for a moment must not fail a rollout.
+            "UV_HTTP_RETRIES": "4",
             "UV_LINK_MODE": self._link_mode(),
         }
         if self.index_url:

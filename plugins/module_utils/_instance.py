@@ -46,11 +46,19 @@ class Instance:
         for kind, content in units.items():
             write(folder / "units" / kind, content, 0o640, group)
 
+    def _state(self) -> tuple[bool, bool]:
+        """Tell whether the instance is enabled, and whether it is active."""
+        found = show(self.units, "ActiveState", "UnitFileState").values()
+        enabled = all(entry["UnitFileState"] == "enabled" for entry in found)
+        return enabled, all(entry["ActiveState"] == "active" for entry in found)
+
+    def is_up(self) -> bool:
+        """Tell whether starting the instance would change nothing."""
+        return self._state() == (True, True)
+
     def start(self) -> bool:
         """Enable and start the instance, and return whether that changed anything."""
-        found = show(self.units, "ActiveState", "UnitFileState")
-        enabled = all(entry["UnitFileState"] == "enabled" for entry in found.values())
-        active = all(entry["ActiveState"] == "active" for entry in found.values())
+        enabled, active = self._state()
         # Enabled before it gets traffic: a reboot at any moment then brings up what is live.
         if not enabled:
             systemctl("enable", "--quiet", *self.units)

@@ -116,9 +116,13 @@ def main() -> None:
                 module.fail_json(msg=f"app {app.name}: {wanted['release']} is live; switch to another release first")
             result["changed"] = instance.remove(check=module.check_mode)
         else:
+            if not module.check_mode and wanted["release"] not in app.complete():
+                module.fail_json(
+                    msg=f"app {app.name}: there is no release {wanted['release']} on this host; build it first"
+                )
             result["diff"] = instance.write_units(wanted["units"], check=module.check_mode)
             if module.check_mode:
-                module.exit_json(**result, changed=True)
+                module.exit_json(**result, changed=bool(result["diff"]) or not instance.is_up())
             instance.write_files(wanted["files"], wanted["units"])
             result["changed"] = instance.start() or bool(result["diff"])
     except (SystemdError, OSError, KeyError) as error:

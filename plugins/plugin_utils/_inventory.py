@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import datetime
 import fcntl
+import hashlib
+import json
 import typing as t
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,10 +22,12 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
     resolve,
 )
 from ansible_collections.paddock.fastapi.plugins.plugin_utils._certificate import CertificateError, check_pair
-from ansible_collections.paddock.fastapi.plugins.plugin_utils._source import SourceError, classify, locate
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._source import SourceError, locate, pack
 
 # Where users list their apps.
 VARIABLE = "fastapi_apps"
+# Git objects are kept between runs.
+GIT_CACHE = Path("~/.cache/paddock.fastapi").expanduser()
 
 
 def base_folder(task_vars: Mapping[str, t.Any]) -> Path:
@@ -34,7 +38,7 @@ def base_folder(task_vars: Mapping[str, t.Any]) -> Path:
 def read_apps(
     task_vars: Mapping[str, t.Any], template: Callable[[t.Any], t.Any], variable: str = VARIABLE
 ) -> list[Settings]:
-    """Return the settings of all apps of a host, each option templated by itself and checked.
+    """Return the settings of all apps of a host, each option templated by itself and checked, and their packed sources.
 
     Raises SettingsError with everything that is wrong.
     """
@@ -57,11 +61,7 @@ def read_apps(
     apps = [_template(app, template, problems) for app in raw] if isinstance(raw, list) else raw
     if problems:
         raise SettingsError(problems)
-    settings = resolve(apps)
-    problems = check_files(settings, base_folder(task_vars))
-    if problems:
-        raise SettingsError(problems)
-    return settings
+    return with_files(resolve(apps), base_folder(task_vars))
 
 
 def _template(app: t.Any, template: Callable[[t.Any], t.Any], problems: list[Problem]) -> t.Any:
@@ -100,12 +100,16 @@ def plain(value: t.Any) -> t.Any:
     return None if value is None else str(value)
 
 
-def check_files(apps: list[Settings], base: Path) -> list[Problem]:
-    """Check what the settings name on the control node: sources, and certificates with their keys."""
-    problems = []
+def with_files(apps: list[Settings], base: Path) -> list[Settings]:
+    """Add to each app its packed source, and check certificates with their keys: what lies on the control node.
+
+    Raises SettingsError with everything that is wrong.
+    """
+    problems: list[Problem] = []
+    result = []
     for app in apps:
         try:
-            classify(app["source"], base)
+            result.append({**app, "packed": _pack_once(app, base)})
         except SourceError as error:
             problems.append(Problem(app["name"], error.option, str(error)))
         if app["tls"]["mode"] == "provided":
@@ -113,7 +117,18 @@ def check_files(apps: list[Settings], base: Path) -> list[Problem]:
                 check_pair(locate(app["tls"]["certificate"], base), locate(app["tls"]["key"], base), app["domains"])
             except CertificateError as error:
                 problems.append(Problem(app["name"], f"tls.{error.option}", str(error)))
-    return problems
+    if problems:
+        raise SettingsError(problems)
+    return result
+
+
+def _pack_once(app: Settings, base: Path) -> dict[str, t.Any]:
+    """Pack a source once per run, whatever the number of hosts and plays."""
+    run = Run()
+    key = json.dumps([app["source"], app["requirements"], app["module"], app["app_dir"], str(base)])
+    name = f"source-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    packed = run.once(name, lambda: json.dumps(pack(app, base, run.folder, GIT_CACHE).as_dict()))
+    return t.cast("dict[str, t.Any]", json.loads(packed))
 
 
 class Run:

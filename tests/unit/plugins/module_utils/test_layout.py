@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.paddock.fastapi.plugins.module_utils import _layout
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import (
     App,
     created,
@@ -159,7 +159,7 @@ def test_a_folder_is_no_live_release(app: App) -> None:
 def test_point_current_over_what_a_killed_run_left(app: App) -> None:
     (app.root / ".current.new").symlink_to("releases/half")
     app.point_current(NEW)
-    assert os.readlink(app.current) == f"releases/{NEW}"
+    assert str(app.current.readlink()) == f"releases/{NEW}"
     assert app.live() == NEW
     assert sorted(os.listdir(app.root)) == ["current", "releases"]
 
@@ -207,7 +207,7 @@ def test_a_release_that_is_half_deleted_is_not_complete(app: App, monkeypatch: p
     def killed(*_arguments: t.Any, **_options: t.Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_layout.shutil, "rmtree", killed)
+    monkeypatch.setattr(shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
         app.remove(OLD)
     assert (app.complete(), app.unfinished()) == ([], [OLD])

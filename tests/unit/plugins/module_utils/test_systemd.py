@@ -62,8 +62,12 @@ def test_journal(programs: Programs) -> None:
     programs.add("journalctl", "printf 'one\\ntwo \\351\\n'")
     assert journal("a.service", since=1.5) == ["one", "two \ufffd"]
     journal("a.service", lines=5)
-    common = "journalctl --unit a.service --lines"
     assert programs.calls == [
-        f"{common} 20 --output cat --no-pager --quiet --since @1.500",
-        f"{common} 5 --output cat --no-pager --quiet",
+        "journalctl --lines 20 --output cat --no-pager --quiet --since @1.500 _SYSTEMD_UNIT=a.service",
+        "journalctl --lines 5 --output cat --no-pager --quiet _SYSTEMD_UNIT=a.service",
     ]
+
+
+def test_journal_of_a_unit_whose_processes_said_nothing(programs: Programs) -> None:
+    programs.add("journalctl", 'case "$*" in *--unit=*) echo "Failed to execute" ;; esac')
+    assert journal("a.service") == ["Failed to execute"]
