@@ -155,10 +155,12 @@ class Build:
     def _compile(self) -> None:
         """Compile the sources: the app may not write, so it could never do so itself."""
         self._call(
-            [str(self.venv / "bin/python"), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "src"]
+            [str(self.venv / "bin/python"), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "."]
         )
 
     def _finish(self) -> None:
+        # uv's, which anyone may write to; nothing is ever installed here again.
+        (self.venv / ".lock").unlink(missing_ok=True)
         for path in (self.venv, *(self.folder / "src").rglob("__pycache__")):
             os.chown(path, 0, self.group)
             path.chmod(0o750)

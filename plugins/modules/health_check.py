@@ -104,7 +104,7 @@ answer:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report
+from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report, telling
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._probe import (
     Expectation,
@@ -175,7 +175,7 @@ def main() -> None:
         reason += f"\nIts answer: {' '.join(answer.body.split())[:300]}"
     if answer.status == 404:  # noqa: PLR2004 - HTTP
         reason += "\nHint: the app has no such path; set health.path to one that answers when the app can serve."
-    lines = journal(unit, lines=25, since=started - 120) if release else []
+    lines = telling(journal(unit, lines=200, since=started - 120)) if release else []
     module.fail_json(msg=report(reason, lines, f"Last lines of {unit}"), **result)
 
 

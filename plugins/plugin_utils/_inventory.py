@@ -65,6 +65,8 @@ def read_apps(
 
 
 def _template(app: t.Any, template: Callable[[t.Any], t.Any], problems: list[Problem]) -> t.Any:
+    if isinstance(app, str):  # an app that is a variable of its own
+        app = template(app)
     if not isinstance(app, Mapping):
         return app
     name = str(app.get("name", "?"))
