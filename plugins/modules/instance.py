@@ -96,7 +96,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.paddock.fastapi.plugins.module_utils._instance import Instance
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
-from ansible_collections.paddock.fastapi.plugins.module_utils._lock import LockedError, take
+from ansible_collections.paddock.fastapi.plugins.module_utils._lock import LockedError, holder, is_free, take
 from ansible_collections.paddock.fastapi.plugins.module_utils._lock import release as give_back
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError
 
@@ -123,6 +123,9 @@ def main() -> None:
         if wanted["state"] == "absent":
             if app.live() == wanted["release"]:
                 module.fail_json(msg=f"app {app.name}: {wanted['release']} is live; switch to another release first")
+            if wanted["lock"] and not is_free(holder(app), wanted["lock"]):
+                # A run that was refused the lock cleans up after nobody.
+                module.exit_json(**result, changed=False)
             result["changed"] = instance.remove(check=module.check_mode)
             if not module.check_mode:
                 give_back(app, wanted["lock"])
