@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import pending, release_id
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
@@ -21,7 +22,12 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
     public,
     size,
 )
-from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import VARIABLE, Run, read_apps
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import (
+    VARIABLE,
+    Run,
+    lock_for,
+    read_apps,
+)
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 ROLES = Path(__file__).parents[2] / "roles"
@@ -32,7 +38,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS: frozenset[str] = frozenset({"facts", "variable"})
+    _VALID_ARGS: frozenset[str] = frozenset({"facts", "variable", "force", "lock_wait"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Return `apps`, all of them, and `pending`, those that this host has yet to stage."""
@@ -41,13 +47,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         facts: Mapping[str, t.Any] = self._task.args.get("facts") or variables["ansible_facts"]["paddock"]
         try:
             settings = read_apps(variables, self._templar.template, self._task.args.get("variable", VARIABLE))
+            lock = lock_for(facts["apps"], int(self._task.args.get("lock_wait", 0)))
             packed = [self._name_release(app) for app in settings]
             todo = [size(app, facts) for app in pending(packed, facts["apps"])]
             # Check mode installs no interpreter that the role python would have installed by now.
+            if not boolean(self._task.args.get("force", False)):
+                _check_marks(todo)
             self._check_python(todo, facts, missing_is_wrong=not self._task.check_mode)
         except SettingsError as error:
             raise AnsibleActionFail(str(error)) from None
-        return result | {"changed": False, "apps": packed, "pending": todo}
+        return result | {"changed": False, "apps": packed, "pending": todo, "lock": lock}
 
     @staticmethod
     def _name_release(app: Settings) -> Settings:
@@ -84,6 +93,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 )
         if problems:
             raise SettingsError(problems)
+
+
+def _check_marks(apps: list[Settings]) -> None:
+    """Refuse to deploy by accident what has proven bad."""
+    problems = [
+        Problem(
+            app["name"],
+            "",
+            f"release {app['release']}, of this very source and settings, is marked bad: {app['bad']}; "
+            "change what was wrong with it, or deploy it all the same with -e fastapi_force=true",
+        )
+        for app in apps
+        if app["bad"] and not app["live"]
+    ]
+    if problems:
+        raise SettingsError(problems)
 
 
 def _fits(app: Settings, version: str) -> bool:

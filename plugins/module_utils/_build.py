@@ -153,10 +153,20 @@ class Build:
         return found
 
     def _compile(self) -> None:
-        """Compile the sources: the app may not write, so it could never do so itself."""
-        self._call(
-            [str(self.venv / "bin/python"), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "."]
-        )
+        """Compile the sources: the app may not write, so it could never do so itself.
+
+        A file that does not compile, such as a template of one, is nobody's problem unless it is imported.
+        """
+        command = [
+            str(self.venv / "bin/python"),
+            "-m",
+            "compileall",
+            "-qq",
+            "--invalidation-mode",
+            "unchecked-hash",
+            ".",
+        ]
+        subprocess.run(command, cwd=self.folder / "src", env=self._variables(), capture_output=True, check=False)
 
     def _finish(self) -> None:
         # uv's, which anyone may write to; nothing is ever installed here again.

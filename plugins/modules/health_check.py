@@ -61,6 +61,10 @@ options:
     description: Seconds that this may take.
     type: int
     default: 60
+  mark_bad:
+    description: Mark the release bad if it is not healthy, so that it is not deployed again by accident.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -134,6 +138,7 @@ def main() -> None:
             "contains": {"type": "str"},
             "successes": {"type": "int", "default": 1},
             "timeout": {"type": "int", "default": 60},
+            "mark_bad": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -175,6 +180,9 @@ def main() -> None:
         reason += f"\nIts answer: {' '.join(answer.body.split())[:300]}"
     if answer.status == 404:  # noqa: PLR2004 - HTTP
         reason += "\nHint: the app has no such path; set health.path to one that answers when the app can serve."
+    if wanted["mark_bad"] and release:
+        app.mark_bad(release, f"it did not pass its gate: {answer.problem}")
+        app.record("did not pass", release=release, reason=answer.problem)
     lines = telling(journal(unit, lines=200, since=started - 120)) if release else []
     module.fail_json(msg=report(reason, lines, f"Last lines of {unit}"), **result)
 

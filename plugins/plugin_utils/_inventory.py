@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import datetime
 import fcntl
+import getpass
 import hashlib
 import json
+import os
+import secrets
+import socket
 import typing as t
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ansible import constants
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible_collections.paddock.fastapi.plugins.module_utils._lock import describe, is_free
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
     Problem,
     Settings,
@@ -38,7 +43,17 @@ def base_folder(task_vars: Mapping[str, t.Any]) -> Path:
 def read_apps(
     task_vars: Mapping[str, t.Any], template: Callable[[t.Any], t.Any], variable: str = VARIABLE
 ) -> list[Settings]:
-    """Return the settings of all apps of a host, each option templated by itself and checked, and their packed sources.
+    """Return the settings of all apps of a host as read_settings does, with their packed sources.
+
+    Raises SettingsError with everything that is wrong.
+    """
+    return with_files(read_settings(task_vars, template, variable), base_folder(task_vars))
+
+
+def read_settings(
+    task_vars: Mapping[str, t.Any], template: Callable[[t.Any], t.Any], variable: str = VARIABLE
+) -> list[Settings]:
+    """Return the settings of all apps of a host, each option templated by itself and checked.
 
     Raises SettingsError with everything that is wrong.
     """
@@ -61,7 +76,7 @@ def read_apps(
     apps = [_template(app, template, problems) for app in raw] if isinstance(raw, list) else raw
     if problems:
         raise SettingsError(problems)
-    return with_files(resolve(apps), base_folder(task_vars))
+    return resolve(apps)
 
 
 def _template(app: t.Any, template: Callable[[t.Any], t.Any], problems: list[Problem]) -> t.Any:
@@ -156,3 +171,53 @@ class Run:
     def stamp(self) -> str:
         """Return the time of this run, for release ids."""
         return self.once("stamp", lambda: datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ"))
+
+    def holder(self) -> dict[str, t.Any]:
+        """Return who rolls out, as a lock on a host says it."""
+
+        def make() -> str:
+            now = datetime.datetime.now(datetime.UTC)
+            # Hosts are worked on by children of the one process that is ansible-playbook.
+            return json.dumps(
+                {
+                    "run": f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+                    "by": f"{getpass.getuser()}@{socket.gethostname()}",
+                    "control": _control_node(),
+                    "pid": os.getppid(),
+                    "since": f"{now:%Y-%m-%d %H:%M:%S} UTC",
+                }
+            )
+
+        return t.cast("dict[str, t.Any]", json.loads(self.once("holder", make)))
+
+
+def _control_node() -> str:
+    """Name this machine, and this boot of it where that can be told: process ids begin anew with each."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{socket.gethostname()} {boot.read_text(encoding='utf-8').strip() if boot.exists() else ''}".strip()
+
+
+def lock_for(states: Mapping[str, Mapping[str, t.Any]], wait: int) -> dict[str, t.Any]:
+    """Return the lock that this run takes on a host, and which runs it knows to be dead.
+
+    states: what host_facts found, by app.
+    Raises SettingsError if a living rollout holds a lock, unless it is waited for.
+    """
+    mine = Run().holder()
+    others = {name: state["lock"] for name, state in states.items() if state["lock"]}
+    dead = [held["run"] for held in others.values() if held["control"] == mine["control"] and not _lives(held["pid"])]
+    mine["dead"] = dead
+    problems = [Problem(name, "", describe(held)) for name, held in others.items() if not is_free(held, mine)]
+    if problems and not wait:
+        raise SettingsError(problems)
+    return mine
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -27,7 +27,15 @@ HOST = {
     "cpus": 3,
     "interpreters": {"python3": PYTHON},
     "apps": {
-        "shop": {"releases": [LIVE], "live": LIVE, "running": True, "enabled": True, "prepared": False},
+        "shop": {
+            "releases": [LIVE],
+            "live": LIVE,
+            "running": True,
+            "enabled": True,
+            "prepared": False,
+            "bad": {},
+            "lock": None,
+        },
     },
 }
 

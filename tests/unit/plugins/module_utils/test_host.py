@@ -198,6 +198,10 @@ def test_an_app_that_is_not_there(programs: Programs, srv: Path) -> None:
         "enabled": False,
         "stale": [],
         "prepared": False,
+        "proven": {},
+        "bad": {},
+        "warm": [],
+        "lock": None,
     }
     assert programs.calls == [
         "systemctl show --property=Id,ActiveState -- shop@*.service shop@*.socket shop-retire-*.timer"

@@ -123,6 +123,7 @@ def test_release_builds(srv: Path, run_module: RunModule, monkeypatch: pytest.Mo
         "fingerprint": "f",
         "module": "shop.main:app",
         "server": "gunicorn",
+        "by": "",
     }
 
 
