@@ -1,4 +1,7 @@
-"""Going back: by a person, by itself, on a whole fleet; and rollouts that meet or die. The tests build on each other."""
+"""Going back: by a person, by itself, on a whole fleet; and rollouts that meet or die.
+
+The tests build on each other.
+"""
 
 import json
 import re

@@ -242,7 +242,14 @@ def test_pruning(complete: list[str], keep: int, data: st.DataObject) -> None:
 def test_pending(releases: list[str], data: st.DataObject, digest: str, running: bool, enabled: bool) -> None:  # noqa: FBT001
     live = data.draw(st.sampled_from([*releases, None]))
     app = {"name": "shop", "digest": digest, "release": f"20261122T000000Z-{digest}", "other": 1}
-    state: dict[str, t.Any] = {"releases": releases, "live": live, "running": running, "enabled": enabled, "prepared": True, "bad": {}}
+    state: dict[str, t.Any] = {
+        "releases": releases,
+        "live": live,
+        "running": running,
+        "enabled": enabled,
+        "prepared": True,
+        "bad": {},
+    }
     result = pending([app], {"shop": state, "blog": {}})
     done = live is not None and digest_of(live) == digest and running and enabled
     assert bool(result) is not done
