@@ -32,15 +32,22 @@ class Fleet:
     hosts: dict[str, Host]
 
     @staticmethod
-    def play(playbook: str, *arguments: str, inventory: Path | None = None, **variables: object) -> Played:
-        """Run a playbook of the collection."""
+    def start(
+        playbook: str, *arguments: str, inventory: Path | None = None, **variables: object
+    ) -> subprocess.Popen[str]:
+        """Begin a playbook of the collection."""
         command = ["ansible-playbook", f"paddock.fastapi.{playbook}", "-i", str(inventory or INVENTORY)]
         command += ["--extra-vars", json.dumps(variables), *arguments]
         # Molecule has set how to reach the hosts and where the collection is.
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        return Played(done.returncode, done.stdout)
+
+    def play(self, playbook: str, *arguments: str, inventory: Path | None = None, **variables: object) -> Played:
+        """Run a playbook of the collection."""
+        process = self.start(playbook, *arguments, inventory=inventory, **variables)
+        output, _ = process.communicate()
+        return Played(process.returncode, output)
 
     def each(self, command: str) -> dict[str, str]:
         """Run a command on every host, and return what it printed; it must succeed."""

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import typing as t
 from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import pending, release_id
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
@@ -22,12 +22,15 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
     public,
     size,
 )
-from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import VARIABLE, Run, base_folder, read_apps
-from ansible_collections.paddock.fastapi.plugins.plugin_utils._source import SourceError, pack
-from packaging.specifiers import SpecifierSet
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import (
+    VARIABLE,
+    Run,
+    lock_for,
+    read_apps,
+)
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 ROLES = Path(__file__).parents[2] / "roles"
-GIT_CACHE = Path("~/.cache/paddock.fastapi").expanduser()
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -35,7 +38,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS: frozenset[str] = frozenset({"facts", "variable"})
+    _VALID_ARGS: frozenset[str] = frozenset({"facts", "variable", "force", "lock_wait"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Return `apps`, all of them, and `pending`, those that this host has yet to stage."""
@@ -44,41 +47,33 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         facts: Mapping[str, t.Any] = self._task.args.get("facts") or variables["ansible_facts"]["paddock"]
         try:
             settings = read_apps(variables, self._templar.template, self._task.args.get("variable", VARIABLE))
-            packed = [self._pack(app, base_folder(variables)) for app in settings]
-            todo = pending(packed, facts["apps"])
-            todo = [size(app, facts) for app in todo]
-            self._check_python(todo, facts)
+            lock = lock_for(facts["apps"], int(self._task.args.get("lock_wait", 0)))
+            packed = [self._name_release(app) for app in settings]
+            todo = [size(app, facts) for app in pending(packed, facts["apps"])]
+            # Check mode installs no interpreter that the role python would have installed by now.
+            if not boolean(self._task.args.get("force", False)):
+                _check_marks(todo)
+            self._check_python(todo, facts, missing_is_wrong=not self._task.check_mode)
         except SettingsError as error:
             raise AnsibleActionFail(str(error)) from None
-        return result | {"changed": False, "apps": packed, "pending": todo}
-
-    def _pack(self, app: Settings, base: Path) -> Settings:
-        """Pack one app's source and name the release that it makes."""
-        run = Run()
-        key = json.dumps([app["source"], app["requirements"], app["module"], app["app_dir"], str(base)])
-
-        def make() -> str:
-            return json.dumps(pack(app, base, run.folder, GIT_CACHE).as_dict())
-
-        try:
-            packed = json.loads(run.once(f"source-{hashlib.sha256(key.encode()).hexdigest()[:16]}", make))
-        except SourceError as error:
-            raise SettingsError([Problem(app["name"], error.option, str(error))]) from None
-        app_digest = digest(app, packed["fingerprint"], run.once("recipe", recipe))
-        return {
-            **public(app),
-            "app_dir": packed["app_dir"],
-            "digest": app_digest,
-            "release": release_id(run.stamp(), app_digest),
-            "packed": packed,
-        }
+        return result | {"changed": False, "apps": packed, "pending": todo, "lock": lock}
 
     @staticmethod
-    def _check_python(apps: list[Settings], facts: Mapping[str, t.Any]) -> None:
+    def _name_release(app: Settings) -> Settings:
+        """Name the release that an app's source and settings make."""
+        run = Run()
+        app_digest = digest(app, app["packed"]["fingerprint"], run.once("recipe", recipe))
+        release = release_id(run.stamp(), app_digest)
+        return {**public(app), "app_dir": app["packed"]["app_dir"], "digest": app_digest, "release": release}
+
+    @staticmethod
+    def _check_python(apps: list[Settings], facts: Mapping[str, t.Any], *, missing_is_wrong: bool) -> None:
         problems = []
         for app in apps:
             wanted, found = app["packed"]["requires_python"], facts["interpreters"].get(app["python"])
             if not found:
+                if not missing_is_wrong:
+                    continue
                 problems.append(
                     Problem(
                         app["name"],
@@ -87,7 +82,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                         "(python_packages names packages to install), or choose another",
                     )
                 )
-            elif found and wanted and not SpecifierSet(wanted).contains(found):
+            elif not _fits(app, found):
                 problems.append(
                     Problem(
                         app["name"],
@@ -98,6 +93,32 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 )
         if problems:
             raise SettingsError(problems)
+
+
+def _check_marks(apps: list[Settings]) -> None:
+    """Refuse to deploy by accident what has proven bad."""
+    problems = [
+        Problem(
+            app["name"],
+            "",
+            f"release {app['release']}, of this very source and settings, is marked bad: {app['bad']}; "
+            "change what was wrong with it, or deploy it all the same with -e fastapi_force=true",
+        )
+        for app in apps
+        if app["bad"] and not app["live"]
+    ]
+    if problems:
+        raise SettingsError(problems)
+
+
+def _fits(app: Settings, version: str) -> bool:
+    """Tell whether an app runs with this version of Python."""
+    wanted = app["packed"]["requires_python"]
+    try:
+        return SpecifierSet(wanted).contains(version)
+    except InvalidSpecifier:
+        message = f"its requires-python, {wanted!r}, is no version specifier; correct it"
+        raise SettingsError([Problem(app["name"], "source", message)]) from None
 
 
 def recipe() -> str:

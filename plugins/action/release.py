@@ -20,7 +20,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     """Send the archive, the environment and the pinned server packages, if the host lacks the release."""
 
     TRANSFERS_FILES = True
-    _VALID_ARGS = frozenset({"app", "env", "index_url", "extra_index_url", "uv", "cache"})
+    _VALID_ARGS = frozenset({"app", "env", "index_url", "extra_index_url", "uv", "cache", "lock", "lock_wait"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Build the release of one app."""

@@ -153,12 +153,24 @@ class Build:
         return found
 
     def _compile(self) -> None:
-        """Compile the sources: the app may not write, so it could never do so itself."""
-        self._call(
-            [str(self.venv / "bin/python"), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "src"]
-        )
+        """Compile the sources: the app may not write, so it could never do so itself.
+
+        A file that does not compile, such as a template of one, is nobody's problem unless it is imported.
+        """
+        command = [
+            str(self.venv / "bin/python"),
+            "-m",
+            "compileall",
+            "-qq",
+            "--invalidation-mode",
+            "unchecked-hash",
+            ".",
+        ]
+        subprocess.run(command, cwd=self.folder / "src", env=self._variables(), capture_output=True, check=False)
 
     def _finish(self) -> None:
+        # uv's, which anyone may write to; nothing is ever installed here again.
+        (self.venv / ".lock").unlink(missing_ok=True)
         for path in (self.venv, *(self.folder / "src").rglob("__pycache__")):
             os.chown(path, 0, self.group)
             path.chmod(0o750)
@@ -205,6 +217,8 @@ class Build:
             "UV_PYTHON_DOWNLOADS": "never",
             "UV_NO_MANAGED_PYTHON": "1",
             "UV_SYSTEM_CERTS": "1",
+            # A connection that breaks for a moment must not fail a rollout.
+            "UV_HTTP_RETRIES": "4",
             "UV_LINK_MODE": self._link_mode(),
         }
         if self.index_url:

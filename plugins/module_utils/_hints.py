@@ -83,6 +83,13 @@ def hint(lines: Iterable[str]) -> str:
     return ""
 
 
+def telling(lines: Iterable[str], most: int = 25) -> list[str]:
+    """Choose the last lines that say why a server ended: Gunicorn's master adds a longer traceback of its own."""
+    shown = [line for line in lines if line.strip()]
+    ends = [number for number, line in enumerate(shown) if "Worker exiting" in line]
+    return shown[: ends[-1]][-most:] if ends else shown[-most:]
+
+
 def report(reason: str, lines: Iterable[str], title: str) -> str:
     """Write a failure as it should be read: the reason, the hint, then the lines that show it."""
     shown = [line.rstrip() for line in lines if line.strip()]

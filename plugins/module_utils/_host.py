@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
+from ansible_collections.paddock.fastapi.plugins.module_utils._lock import holder
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import UNITS, show
 
 CAP_SYS_RESOURCE = 24
@@ -135,10 +136,17 @@ def _state(app: App, units: dict[str, str]) -> dict[str, t.Any]:
         for unit, state in units.items()
         if unit.endswith(".timer") and state == "active"
     }
+    proven, bad = app.marks()
     mine = {app.service_unit(live), app.socket_unit(live)} if live else set()
     return {
         "live": live,
         "releases": app.complete(),
+        # When each was last proven live, and why a bad one is bad.
+        "proven": proven,
+        "bad": bad,
+        # Instances that run beside the live one: to go back to such a one is a switch.
+        "warm": sorted(release for release in instances - {live} if app.service_unit(release) in active),
+        "lock": holder(app),
         "running": bool(mine) and all(units.get(unit) == "active" for unit in mine),
         "enabled": bool(mine) and mine <= enabled,
         # Instances that nobody will stop: what an interrupted run left behind.

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import grp
-from pathlib import Path
 
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, write
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import UNITS, show, systemctl
@@ -46,11 +45,20 @@ class Instance:
         for kind, content in units.items():
             write(folder / "units" / kind, content, 0o640, group)
 
+    def _state(self) -> tuple[bool, bool]:
+        """Tell whether the instance is enabled, and whether it is active."""
+        found = show(self.units, "ActiveState", "UnitFileState").values()
+        enabled = all(entry["UnitFileState"] == "enabled" for entry in found)
+        return enabled, all(entry["ActiveState"] == "active" for entry in found)
+
+    def is_up(self) -> bool:
+        """Tell whether starting the instance would change nothing."""
+        return self._state() == (True, True)
+
     def start(self) -> bool:
-        """Enable and start the instance, and return whether that changed anything."""
-        found = show(self.units, "ActiveState", "UnitFileState")
-        enabled = all(entry["UnitFileState"] == "enabled" for entry in found.values())
-        active = all(entry["ActiveState"] == "active" for entry in found.values())
+        """Enable and start the instance with the units that it came with, and return whether that changed anything."""
+        self._install_units(self.release)
+        enabled, active = self._state()
         # Enabled before it gets traffic: a reboot at any moment then brings up what is live.
         if not enabled:
             systemctl("enable", "--quiet", *self.units)
@@ -74,8 +82,12 @@ class Instance:
             return not gone
         systemctl("disable", "--quiet", "--now", *self.units)
         self._forget_failures()
-        live = self.app.live()
-        kept = self.app.release(live) / "units" if live else Path("/nonexistent")
+        if live := self.app.live():
+            self._install_units(live)
+        return True
+
+    def _install_units(self, release: str) -> None:
+        """Make the template units those that a release came with: so a rollback brings back the sandbox as well."""
+        kept = self.app.release(release) / "units"
         if kept.is_dir():
             self.write_units({path.name: path.read_text(encoding="utf-8") for path in kept.iterdir()}, check=False)
-        return True

@@ -103,6 +103,32 @@ class App:
         """Read a release's release.json."""
         return t.cast("dict[str, t.Any]", json.loads((self.release(release) / "release.json").read_text()))
 
+    def mark_proven(self, release: str) -> None:
+        """Remember that a release answered through the public listener, and when; whatever spoke against it is over."""
+        (self.release(release) / "bad").unlink(missing_ok=True)
+        write(self.release(release) / "proven", f"{time.time():.3f}\n", 0o644)
+
+    def mark_bad(self, release: str, reason: str) -> None:
+        """Remember that a release must not be rolled back to, nor deployed again by accident."""
+        if release in self.complete():
+            write(self.release(release) / "bad", reason.strip() + "\n", 0o644)
+
+    def marks(self) -> tuple[dict[str, float], dict[str, str]]:
+        """Return when each release was proven last, and why each bad one is bad."""
+        proven, bad = {}, {}
+        for release in self.complete():
+            with contextlib.suppress(OSError, ValueError):
+                proven[release] = float((self.release(release) / "proven").read_text(encoding="utf-8"))
+            with contextlib.suppress(OSError):
+                bad[release] = (self.release(release) / "bad").read_text(encoding="utf-8").strip()
+        return proven, bad
+
+    def record(self, event: str, **details: t.Any) -> None:
+        """Add a line to the app's log of rollouts: what happened when, for people and for the status playbook."""
+        entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **details}
+        with (self.root / "rollouts.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
     def point_current(self, release: str) -> None:
         """Make a release the live one, by one rename(2): NGINX resolves the link at every connect."""
         beside = self.root / ".current.new"
@@ -173,6 +199,7 @@ def pending(apps: Iterable[Mapping[str, t.Any]], states: Mapping[str, Mapping[st
                     "release": release,
                     "live": release == state["live"],
                     "built": release in state["releases"],
+                    "bad": state["bad"].get(release, ""),
                     "prepared": state["prepared"],
                 }
             )
@@ -185,3 +212,32 @@ def prunable(complete: list[str], keep: int, protected: Iterable[str | None]) ->
     others = [release for release in complete if release not in spared]
     room = max(0, keep - len(set(complete) & spared))
     return others[: len(others) - room] if len(others) > room else []
+
+
+class NoTargetError(ValueError):
+    """There is nothing to roll back to; the message says why."""
+
+
+def rollback_target(name: str, state: Mapping[str, t.Any], wanted: str | None = None) -> str:
+    """Choose the release that a rollback goes to: the one wanted, or the last that was live before this one.
+
+    state: what host_facts found. A bad release is never chosen, nor one that never was live.
+    Raises NoTargetError.
+    """
+    good: dict[str, float] = {
+        release: when
+        for release, when in state["proven"].items()
+        if release != state["live"] and release not in state["bad"]
+    }
+    if wanted:
+        if wanted == state["live"]:
+            raise NoTargetError(f"app {name}: release {wanted} is live already")
+        if wanted not in state["releases"]:
+            there = ", ".join(state["releases"]) or "none"
+            raise NoTargetError(f"app {name}: there is no release {wanted} on this host; it has {there}")
+        if wanted in state["bad"]:
+            raise NoTargetError(f"app {name}: release {wanted} is marked bad: {state['bad'][wanted]}")
+        return wanted
+    if not good:
+        raise NoTargetError(f"app {name}: there is no earlier good release on this host to go back to")
+    return max(good, key=lambda release: good[release])

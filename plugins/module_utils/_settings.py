@@ -268,7 +268,7 @@ def _wrong_type(option: Option, value: t.Any) -> str | None:
     }[option.kind]
     if right:
         return None
-    shown = repr(value) if scalar and not option.secret else f"a {type(value).__name__}"
+    shown = repr(value) if scalar and not option.secret else "it"
     return f"{shown} is not {wanted}"
 
 
@@ -433,6 +433,9 @@ def digest(settings: Settings, fingerprint: str, recipe: str) -> str:
     fingerprint: of the source. recipe: of the collection's own part (templates, server packages).
     """
     shaping = {name: settings[name] for name, option in OPTIONS.items() if option.release}
+    for name in ("index_url", "extra_index_url"):
+        # A new password for an index changes nothing that runs.
+        shaping[name] = shaping[name] and re.sub(r"//[^/@]*@", "//", shaping[name])
     text = json.dumps([shaping, fingerprint, recipe], sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

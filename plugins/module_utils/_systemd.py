@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 UNITS = Path("/etc/systemd/system")
+# How often, and how many seconds apart, the journal is read until it has settled.
+SETTLING = 6
+SETTLING_SECONDS = 0.3
 
 
 class SystemdError(RuntimeError):
@@ -38,13 +42,21 @@ def show(units: Sequence[str], *properties: str) -> dict[str, dict[str, str]]:
 def journal(unit: str, lines: int = 20, since: float | None = None) -> list[str]:
     """Return the last lines that a unit's processes logged, oldest first. since: seconds since the epoch.
 
-    If they logged nothing, what systemd says of the unit is all there is.
+    If they logged nothing, what systemd says of the unit is all there is. journald may be seconds behind on a busy
+    host, so it is read until it says nothing new.
     """
     command = ["journalctl", "--lines", str(lines), "--output", "cat", "--no-pager", "--quiet"]
     if since is not None:
         command += ["--since", f"@{since:.3f}"]
-    for selection in (f"_SYSTEMD_UNIT={unit}", f"--unit={unit}"):
-        done = subprocess.run([*command, selection], capture_output=True, text=True, check=False, errors="replace")
-        if done.stdout.strip():
-            return done.stdout.splitlines()
-    return []
+    found: list[str] = []
+    for attempt in range(SETTLING):
+        if attempt:
+            time.sleep(SETTLING_SECONDS)
+        before, found = found, _read_journal([*command, f"_SYSTEMD_UNIT={unit}"])
+        if found and found == before:
+            return found
+    return found or _read_journal([*command, f"--unit={unit}"])
+
+
+def _read_journal(command: Sequence[str]) -> list[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, errors="replace").stdout.splitlines()

@@ -61,6 +61,10 @@ options:
     description: Seconds that this may take.
     type: int
     default: 60
+  mark_bad:
+    description: Mark the release bad if it is not healthy, so that it is not deployed again by accident.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -104,7 +108,7 @@ answer:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report
+from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report, telling
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._probe import (
     Expectation,
@@ -134,6 +138,7 @@ def main() -> None:
             "contains": {"type": "str"},
             "successes": {"type": "int", "default": 1},
             "timeout": {"type": "int", "default": 60},
+            "mark_bad": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -175,7 +180,10 @@ def main() -> None:
         reason += f"\nIts answer: {' '.join(answer.body.split())[:300]}"
     if answer.status == 404:  # noqa: PLR2004 - HTTP
         reason += "\nHint: the app has no such path; set health.path to one that answers when the app can serve."
-    lines = journal(unit, lines=25, since=started - 120) if release else []
+    if wanted["mark_bad"] and release:
+        app.mark_bad(release, f"it did not pass its gate: {answer.problem}")
+        app.record("did not pass", release=release, reason=answer.problem)
+    lines = telling(journal(unit, lines=200, since=started - 120)) if release else []
     module.fail_json(msg=report(reason, lines, f"Last lines of {unit}"), **result)
 
 

@@ -76,6 +76,10 @@ ansible_facts:
           shop:
             live: 20261122T154042Z-0a1b2c3d4e5f
             releases: [20261122T154042Z-0a1b2c3d4e5f]
+            proven: {20261122T154042Z-0a1b2c3d4e5f: 1795362043.12}
+            bad: {}
+            warm: []
+            lock: null
             running: true
             enabled: true
             stale: []

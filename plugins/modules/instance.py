@@ -44,6 +44,12 @@ options:
     description: Contents of the app's template units, C(service) and C(socket).
     type: dict
     default: {}
+  lock:
+    description:
+      - Who rolls out, as M(paddock.fastapi.pack) returns it. With O(state=started) the lock of the app is taken or
+        renewed, with O(state=absent) it is given back.
+      - Without it, no lock is used.
+    type: dict
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -90,6 +96,8 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.paddock.fastapi.plugins.module_utils._instance import Instance
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
+from ansible_collections.paddock.fastapi.plugins.module_utils._lock import LockedError, holder, is_free, take
+from ansible_collections.paddock.fastapi.plugins.module_utils._lock import release as give_back
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError
 
 
@@ -103,6 +111,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["started", "absent"], "default": "started"},
             "files": {"type": "dict", "default": {}},
             "units": {"type": "dict", "default": {}},
+            "lock": {"type": "dict"},
         },
         supports_check_mode=True,
     )
@@ -114,14 +123,24 @@ def main() -> None:
         if wanted["state"] == "absent":
             if app.live() == wanted["release"]:
                 module.fail_json(msg=f"app {app.name}: {wanted['release']} is live; switch to another release first")
+            if wanted["lock"] and not is_free(holder(app), wanted["lock"]):
+                # A run that was refused the lock cleans up after nobody.
+                module.exit_json(**result, changed=False)
             result["changed"] = instance.remove(check=module.check_mode)
+            if not module.check_mode:
+                give_back(app, wanted["lock"])
         else:
+            if not module.check_mode and wanted["release"] not in app.complete():
+                module.fail_json(
+                    msg=f"app {app.name}: there is no release {wanted['release']} on this host; build it first"
+                )
             result["diff"] = instance.write_units(wanted["units"], check=module.check_mode)
             if module.check_mode:
-                module.exit_json(**result, changed=True)
+                module.exit_json(**result, changed=bool(result["diff"]) or not instance.is_up())
+            take(app, wanted["lock"])
             instance.write_files(wanted["files"], wanted["units"])
             result["changed"] = instance.start() or bool(result["diff"])
-    except (SystemdError, OSError, KeyError) as error:
+    except (LockedError, SystemdError, OSError, KeyError) as error:
         module.fail_json(
             msg=f"app {app.name}: the instance of {wanted['release']} cannot be {wanted['state']}: {error}"
         )

@@ -67,6 +67,8 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._layout import wri
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl
 
 NGINX = "/usr/sbin/nginx"
+# There while files are written that NGINX has not loaded: a run that was killed in between is made good by the next.
+UNLOADED = Path("/run/paddock-nginx-unloaded")
 # What a file or link was: a link's target or a file's content; None if there was nothing.
 Former = tuple[t.Literal["link", "file"], bytes] | None
 
@@ -90,6 +92,8 @@ def restore(path: Path, was: Former) -> None:
 
 def apply(changes: Mapping[Path, str | None]) -> str:
     """Write and remove files, and have NGINX use them. Returns what it has against them."""
+    if changes:
+        UNLOADED.touch()
     for path, content in changes.items():
         if content is None:
             path.unlink(missing_ok=True)
@@ -97,8 +101,10 @@ def apply(changes: Mapping[Path, str | None]) -> str:
             path.parent.mkdir(mode=0o755, exist_ok=True)
             write(path, content, 0o644)
     problem = _check()
-    if changes and not problem and show(["nginx.service"], "ActiveState")["nginx.service"]["ActiveState"] == "active":
-        systemctl("reload", "nginx.service")
+    if UNLOADED.exists() and not problem:
+        if show(["nginx.service"], "ActiveState")["nginx.service"]["ActiveState"] == "active":
+            systemctl("reload", "nginx.service")
+        UNLOADED.unlink()
     return problem
 
 

@@ -25,6 +25,14 @@ options:
     description: Name of the variable that lists the apps.
     type: str
     default: fastapi_apps
+  force:
+    description: Stage a release although it is marked bad.
+    type: bool
+    default: false
+  lock_wait:
+    description: Seconds to wait for another rollout to end. With V(0) such a rollout is an error.
+    type: int
+    default: 0
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -57,6 +65,11 @@ apps:
     - name: shop
       digest: 0a1b2c3d4e5f
       release: 20261122T154042Z-0a1b2c3d4e5f
+lock:
+  description: Who rolls out, for the options O(paddock.fastapi.release#module:lock) and their like.
+  returned: success
+  type: dict
+  sample: {run: 20261122T154042Z-0a1b2c3d, by: alice@laptop, pid: 4711, since: 2026-11-22 15:40:42 UTC, dead: []}
 pending:
   description: Those of them that this host has yet to stage, with workers and limits as they fit it.
   returned: success

@@ -40,6 +40,15 @@ options:
     description: Folder of uv's cache, shared by all releases.
     type: path
     default: /var/cache/paddock/uv
+  lock:
+    description:
+      - Who rolls out, as M(paddock.fastapi.pack) returns it in RV(ignore:lock). The lock of the app is taken for it.
+      - Without it, no lock is used.
+    type: dict
+  lock_wait:
+    description: Seconds to wait for another rollout of the app to end.
+    type: int
+    default: 0
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -89,6 +98,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.paddock.fastapi.plugins.module_utils._build import Build, BuildError
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
+from ansible_collections.paddock.fastapi.plugins.module_utils._lock import LockedError, take
 
 
 def main() -> None:
@@ -100,6 +110,8 @@ def main() -> None:
             "extra_index_url": {"type": "str", "no_log": True},
             "uv": {"type": "path", "required": True},
             "cache": {"type": "path", "default": "/var/cache/paddock/uv"},
+            "lock": {"type": "dict"},
+            "lock_wait": {"type": "int", "default": 0},
             "archive": {"type": "path"},
             "environment": {"type": "path"},
             "server_requirements": {"type": "path"},
@@ -110,6 +122,11 @@ def main() -> None:
     app = App.of(wanted["name"], wanted["root"])
     release = wanted["release"]
     result = {"release": release, "path": str(app.release(release)), "changed": False}
+    try:
+        if not module.check_mode:
+            take(app, module.params["lock"], module.params["lock_wait"])
+    except (LockedError, OSError) as error:
+        module.fail_json(msg=str(error), **result)
     if release in app.complete():
         module.exit_json(**result)
     result |= {"changed": True, "diff": _diff(app, wanted)}
@@ -139,6 +156,7 @@ def main() -> None:
                 "fingerprint": packed["fingerprint"],
                 "module": wanted["module"],
                 "server": wanted["server"],
+                "by": (module.params["lock"] or {}).get("by", ""),
             },
         )
         build.run()

@@ -29,10 +29,6 @@ options:
     type: list
     elements: str
     required: true
-  chdir:
-    description: Folder to run it in, relative to the release's C(src).
-    type: str
-    default: .
   timeout:
     description: Seconds that it may take.
     type: int
@@ -81,7 +77,6 @@ def main() -> None:
             "app": {"type": "str", "required": True},
             "release": {"type": "str", "required": True},
             "argv": {"type": "list", "elements": "str", "required": True},
-            "chdir": {"type": "str", "default": "."},
             "timeout": {"type": "int", "default": 3600},
         },
         supports_check_mode=True,
@@ -91,9 +86,11 @@ def main() -> None:
     wanted = module.params
     app = App.of(wanted["app"])
     folder = app.release(wanted["release"])
+    source = folder / "src"
     program = wanted["argv"][0]
     path = f"{folder}/venv/bin:/usr/local/bin:/usr/bin:/bin"
-    found = shutil.which(program, path=path)
+    # A path is the source's, a name is looked up.
+    found = shutil.which(source / program if "/" in program else program, path=path)
     if not found:
         module.fail_json(
             msg=f"app {app.name}: there is no command {program!r} in the release; "
@@ -101,7 +98,7 @@ def main() -> None:
         )
     properties = {
         "User": app.name,
-        "WorkingDirectory": f"{folder}/src/{wanted['chdir']}",
+        "WorkingDirectory": str(source),
         "EnvironmentFile": f"{folder}/env",
         "Environment": (
             f"PATH={path} PADDOCK_APP={app.name} PADDOCK_RELEASE={wanted['release']} PADDOCK_SHARED={app.root}/shared"
@@ -114,10 +111,11 @@ def main() -> None:
         "ReadWritePaths": f"{app.root}/shared",
         "UMask": "0027",
     }
+    # systemd would expand $WORDS of a command line.
     command = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect"]
     command += [f"--property={name}={value}" for name, value in properties.items()]
     done = subprocess.run(
-        [*command, found, *wanted["argv"][1:]],
+        [*command, *(word.replace("$", "$$") for word in (str(found), *wanted["argv"][1:]))],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

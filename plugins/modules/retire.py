@@ -28,6 +28,12 @@ options:
     description: Releases to keep, the live one included.
     type: int
     default: 5
+  lock:
+    description:
+      - Who rolls out, as M(paddock.fastapi.pack) returns it.
+        This is the end of a rollout, so the lock is given back.
+      - Without it, no lock is used.
+    type: dict
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -70,6 +76,7 @@ import subprocess
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.paddock.fastapi.plugins.module_utils._host import app_states
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, prunable
+from ansible_collections.paddock.fastapi.plugins.module_utils._lock import release as give_back
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl
 
 
@@ -80,6 +87,7 @@ def main() -> None:
             "app": {"type": "str", "required": True},
             "standby": {"type": "int", "default": 60},
             "keep": {"type": "int", "default": 5},
+            "lock": {"type": "dict"},
         },
         supports_check_mode=True,
     )
@@ -95,6 +103,7 @@ def main() -> None:
             _retire(app, release, module.params["standby"])
         for release in pruned:
             app.remove(release)
+        give_back(app, module.params["lock"])
     except (SystemdError, OSError) as error:
         module.fail_json(msg=f"app {app.name}: cannot retire old releases: {error}")
     module.exit_json(**result)

@@ -66,6 +66,14 @@ options:
     description: Seconds after which the proof has failed.
     type: int
     default: 20
+  bad:
+    description: If given, the release that was live before is marked bad for this reason, once the switch is proven.
+    type: str
+  lock:
+    description:
+      - Who rolls out, as M(paddock.fastapi.pack) returns it. The lock of the app is taken or renewed for this run.
+      - Without it, no lock is used.
+    type: dict
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -113,6 +121,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report
 from ansible_collections.paddock.fastapi.plugins.module_utils._instance import Instance
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
+from ansible_collections.paddock.fastapi.plugins.module_utils._lock import LockedError, take
 from ansible_collections.paddock.fastapi.plugins.module_utils._probe import (
     Expectation,
     Target,
@@ -138,6 +147,8 @@ def main() -> None:
             "contains": {"type": "str"},
             "successes": {"type": "int", "default": 5},
             "timeout": {"type": "int", "default": 20},
+            "bad": {"type": "str"},
+            "lock": {"type": "dict"},
         },
         supports_check_mode=True,
     )
@@ -145,6 +156,7 @@ def main() -> None:
     app = App.of(wanted["app"])
     release = wanted["release"]
     before = app.live()
+    by = (wanted["lock"] or {}).get("by", "")
     after = release if wanted["state"] == "live" else None if before == release else before
     result: dict[str, t.Any] = {
         "before": before,
@@ -160,10 +172,11 @@ def main() -> None:
     if release not in app.complete():
         module.fail_json(msg=f"app {app.name}: there is no release {release} on this host; deploy it first", **result)
     try:
+        take(app, wanted["lock"])
         # Enabled before the rename: a reboot at any moment brings up what is live.
         Instance(app, release).start()
         app.point_current(release)
-    except (OSError, SystemdError) as error:
+    except (LockedError, OSError, SystemdError) as error:
         result |= {"live": before, "changed": False}
         module.fail_json(msg=f"app {app.name}: cannot switch to {release}: {error}", **result)
     target = Target(
@@ -181,13 +194,18 @@ def main() -> None:
     if not proven:
         result |= {"live": before, "changed": False}
         _go_back(app, before)
+        app.record("went back", by=by, release=before, before=release, reason=answer.problem)
         reason = f"app {app.name}: release {release} does not answer through {target}: {answer.problem}"
         state = f"{before} is live again" if before else "nothing is live, as before"
         lines = journal(app.service_unit(release))
         module.fail_json(
             msg=report(f"{reason}\n{state}.", lines, f"Last lines of {app.service_unit(release)}"), **result
         )
+    app.mark_proven(release)
     if before and before != release:
+        if wanted["bad"]:
+            app.mark_bad(before, wanted["bad"])
+        app.record("rolled back" if wanted["bad"] else "switched", by=by, release=release, before=before)
         with contextlib.suppress(SystemdError):  # it may have been removed by hand; then there is nothing to disable
             systemctl("disable", "--quiet", app.socket_unit(before), app.service_unit(before))
     module.exit_json(**result)

@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import datetime
 import fcntl
+import getpass
+import hashlib
+import json
+import os
+import secrets
+import socket
 import typing as t
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ansible import constants
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible_collections.paddock.fastapi.plugins.module_utils._lock import describe, is_free
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
     Problem,
     Settings,
@@ -20,10 +27,12 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
     resolve,
 )
 from ansible_collections.paddock.fastapi.plugins.plugin_utils._certificate import CertificateError, check_pair
-from ansible_collections.paddock.fastapi.plugins.plugin_utils._source import SourceError, classify, locate
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._source import SourceError, locate, pack
 
 # Where users list their apps.
 VARIABLE = "fastapi_apps"
+# Git objects are kept between runs.
+GIT_CACHE = Path("~/.cache/paddock.fastapi").expanduser()
 
 
 def base_folder(task_vars: Mapping[str, t.Any]) -> Path:
@@ -32,6 +41,16 @@ def base_folder(task_vars: Mapping[str, t.Any]) -> Path:
 
 
 def read_apps(
+    task_vars: Mapping[str, t.Any], template: Callable[[t.Any], t.Any], variable: str = VARIABLE
+) -> list[Settings]:
+    """Return the settings of all apps of a host as read_settings does, with their packed sources.
+
+    Raises SettingsError with everything that is wrong.
+    """
+    return with_files(read_settings(task_vars, template, variable), base_folder(task_vars))
+
+
+def read_settings(
     task_vars: Mapping[str, t.Any], template: Callable[[t.Any], t.Any], variable: str = VARIABLE
 ) -> list[Settings]:
     """Return the settings of all apps of a host, each option templated by itself and checked.
@@ -57,14 +76,12 @@ def read_apps(
     apps = [_template(app, template, problems) for app in raw] if isinstance(raw, list) else raw
     if problems:
         raise SettingsError(problems)
-    settings = resolve(apps)
-    problems = check_files(settings, base_folder(task_vars))
-    if problems:
-        raise SettingsError(problems)
-    return settings
+    return resolve(apps)
 
 
 def _template(app: t.Any, template: Callable[[t.Any], t.Any], problems: list[Problem]) -> t.Any:
+    if isinstance(app, str):  # an app that is a variable of its own
+        app = template(app)
     if not isinstance(app, Mapping):
         return app
     name = str(app.get("name", "?"))
@@ -100,12 +117,16 @@ def plain(value: t.Any) -> t.Any:
     return None if value is None else str(value)
 
 
-def check_files(apps: list[Settings], base: Path) -> list[Problem]:
-    """Check what the settings name on the control node: sources, and certificates with their keys."""
-    problems = []
+def with_files(apps: list[Settings], base: Path) -> list[Settings]:
+    """Add to each app its packed source, and check certificates with their keys: what lies on the control node.
+
+    Raises SettingsError with everything that is wrong.
+    """
+    problems: list[Problem] = []
+    result = []
     for app in apps:
         try:
-            classify(app["source"], base)
+            result.append({**app, "packed": _pack_once(app, base)})
         except SourceError as error:
             problems.append(Problem(app["name"], error.option, str(error)))
         if app["tls"]["mode"] == "provided":
@@ -113,7 +134,18 @@ def check_files(apps: list[Settings], base: Path) -> list[Problem]:
                 check_pair(locate(app["tls"]["certificate"], base), locate(app["tls"]["key"], base), app["domains"])
             except CertificateError as error:
                 problems.append(Problem(app["name"], f"tls.{error.option}", str(error)))
-    return problems
+    if problems:
+        raise SettingsError(problems)
+    return result
+
+
+def _pack_once(app: Settings, base: Path) -> dict[str, t.Any]:
+    """Pack a source once per run, whatever the number of hosts and plays."""
+    run = Run()
+    key = json.dumps([app["source"], app["requirements"], app["module"], app["app_dir"], str(base)])
+    name = f"source-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    packed = run.once(name, lambda: json.dumps(pack(app, base, run.folder, GIT_CACHE).as_dict()))
+    return t.cast("dict[str, t.Any]", json.loads(packed))
 
 
 class Run:
@@ -139,3 +171,53 @@ class Run:
     def stamp(self) -> str:
         """Return the time of this run, for release ids."""
         return self.once("stamp", lambda: datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ"))
+
+    def holder(self) -> dict[str, t.Any]:
+        """Return who rolls out, as a lock on a host says it."""
+
+        def make() -> str:
+            now = datetime.datetime.now(datetime.UTC)
+            # Hosts are worked on by children of the one process that is ansible-playbook.
+            return json.dumps(
+                {
+                    "run": f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+                    "by": f"{getpass.getuser()}@{socket.gethostname()}",
+                    "control": _control_node(),
+                    "pid": os.getppid(),
+                    "since": f"{now:%Y-%m-%d %H:%M:%S} UTC",
+                }
+            )
+
+        return t.cast("dict[str, t.Any]", json.loads(self.once("holder", make)))
+
+
+def _control_node() -> str:
+    """Name this machine, and this boot of it where that can be told: process ids begin anew with each."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{socket.gethostname()} {boot.read_text(encoding='utf-8').strip() if boot.exists() else ''}".strip()
+
+
+def lock_for(states: Mapping[str, Mapping[str, t.Any]], wait: int) -> dict[str, t.Any]:
+    """Return the lock that this run takes on a host, and which runs it knows to be dead.
+
+    states: what host_facts found, by app.
+    Raises SettingsError if a living rollout holds a lock, unless it is waited for.
+    """
+    mine = Run().holder()
+    others = {name: state["lock"] for name, state in states.items() if state["lock"]}
+    dead = [held["run"] for held in others.values() if held["control"] == mine["control"] and not _lives(held["pid"])]
+    mine["dead"] = dead
+    problems = [Problem(name, "", describe(held)) for name, held in others.items() if not is_free(held, mine)]
+    if problems and not wait:
+        raise SettingsError(problems)
+    return mine
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

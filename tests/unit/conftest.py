@@ -54,14 +54,13 @@ def _ownership(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Path.lstat
 
     def lstat(path: Path) -> os.stat_result:
-        values = list(found(path))
-        values[4] = 0
-        return os.stat_result(values)
+        values, more = t.cast("tuple[tuple[int, ...], dict[str, t.Any]]", found(path).__reduce__()[1])
+        return os.stat_result((*values[:4], 0, *values[5:]), more)
 
     monkeypatch.setattr(os, "fchown", lambda _handle, _user, _group: None)
     monkeypatch.setattr(os, "chown", lambda _path, _user, _group: None)
     monkeypatch.setattr(tarfile.TarFile, "chown", lambda *_arguments: None)
-    monkeypatch.setattr(_layout.Path, "lstat", lstat)
+    monkeypatch.setattr(Path, "lstat", lstat)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ It is a bare ASGI app, so that only the collection's server packages have to be 
 
 import base64
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ requires-python = ">=3.11"
 dependencies = ["idna==3.10"]
 """
 FOLDER = Path(sys.argv[1])
+# uv has authorities of its own; behind a proxy that looks into TLS only the machine's are right.
+ENVIRONMENT = {**os.environ, "UV_SYSTEM_CERTS": "1"}
 
 
 def put(path: Path, text: str) -> None:
@@ -37,7 +40,7 @@ def put(path: Path, text: str) -> None:
 
 def run(*command: str, cwd: Path) -> None:
     """Run a command that must succeed."""
-    subprocess.run(command, cwd=cwd, check=True)
+    subprocess.run(command, cwd=cwd, env=ENVIRONMENT, check=True)
 
 
 def locked() -> None:
@@ -105,6 +108,7 @@ def index() -> None:
         input="idna==3.10\n",
         stdout=subprocess.PIPE,
         text=True,
+        env=ENVIRONMENT,
         check=True,
     ).stdout
     put(FOLDER / "indexed.txt", f"indexed==1.0 --hash=sha256:{digest}\n{pinned}")

@@ -13,7 +13,6 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.paddock.fastapi.plugins.module_utils import _build
 from ansible_collections.paddock.fastapi.plugins.module_utils._build import Build, BuildError
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, created
 from ansible_collections.paddock.fastapi.tests.unit.helpers import AS_ROOT, LIVE, NEW, OLD, Programs, release_folder
@@ -104,7 +103,7 @@ def case(tmp_path: Path, programs: Programs) -> Case:
 VENV = "venv --python python3.11 --prompt shop RELEASE/venv"
 PIP = "pip install --python RELEASE/venv --compile-bytecode"
 ADD = f"{PIP} --requirements RELEASE/server-requirements.txt --require-hashes --no-deps"
-COMPILE = "python -m compileall -q --invalidation-mode unchecked-hash src"
+COMPILE = "python -m compileall -qq --invalidation-mode unchecked-hash ."
 
 
 @pytest.mark.parametrize(
@@ -179,7 +178,7 @@ def test_the_record(case: Case) -> None:
     assert record["packages"] == {"fastapi": "0.120.0", "jinja2": "3.1.6", "uvicorn-worker": "0.4.0"}
     assert (record["app"], record["source"], record["size_mb"]) == ("shop", "test", 1)
     assert list(record["seconds"]) == ["compile", "environment", "unpack"]
-    assert record["seconds"] == build.seconds
+    assert list(build.seconds) == ["unpack", "environment", "compile", "finish"]
 
 
 @pytest.mark.parametrize(
@@ -213,6 +212,7 @@ def test_the_variables_of_uv(case: Case, monkeypatch: pytest.MonkeyPatch) -> Non
         "LANG=C.UTF-8",
         f"UV_CACHE_DIR={case.folder}/cache",
         "UV_DEFAULT_INDEX=https://index.example.com/simple",
+        "UV_HTTP_RETRIES=4",
         "UV_LINK_MODE=hardlink",
         "UV_NO_MANAGED_PYTHON=1",
         f"UV_PROJECT_ENVIRONMENT={case.app.release(NEW)}/venv",
@@ -253,20 +253,19 @@ def test_a_failed_step_says_why_and_leaves_nothing(case: Case, script: str, mess
     assert os.listdir(case.app.releases) == [LIVE]
 
 
-def test_a_source_that_does_not_compile(case: Case) -> None:
+def test_a_file_that_does_not_compile_may_be_a_template_of_one(case: Case) -> None:
     case.uv(
         more='case "$*" in *install*) printf \'#!/bin/sh\\necho "*** Error compiling src/a.py"; exit 1\' '
         f"> {case.app.release(NEW)}/venv/bin/python;; esac"
     )
-    with pytest.raises(BuildError, match="python -m compileall -q .* failed\nIts last lines:\n  .*Error compiling"):
-        case.build().run()
-    assert os.listdir(case.app.releases) == []
+    case.build().run()
+    assert case.app.complete() == [NEW]
 
 
 def test_a_host_without_uv(case: Case) -> None:
     build = case.build()
     build.uv = "/nonexistent/uv"
-    with pytest.raises(BuildError, match="step environment failed: .*No such file or directory: '/nonexistent/uv'"):
+    with pytest.raises(BuildError, match=r"step environment failed: .*No such file or directory: '/nonexistent/uv'"):
         build.run()
     assert os.listdir(case.app.releases) == []
 
@@ -312,7 +311,7 @@ def test_a_disk_that_is_too_full(case: Case, monkeypatch: pytest.MonkeyPatch, la
     usage = type(shutil.disk_usage("/"))
 
     def free(megabytes: int) -> None:
-        monkeypatch.setattr(_build.shutil, "disk_usage", lambda _path: usage(2**40, 2**40, megabytes * 2**20))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(2**40, 2**40, megabytes * 2**20))
 
     free(needed - 1)
     with pytest.raises(BuildError) as caught:

@@ -45,8 +45,8 @@ MESSAGES: list[tuple[str, str]] = [
         "uv.lock does not fit pyproject.toml: ",
     ),
     (
-        "  × No solution found when resolving dependencies:\n  ╰─▶ Because the current Python version (3.11.2) does not "
-        "satisfy Python>=3.13 and shop==0.1.0 depends on Python>=3.13, we can conclude",
+        "  × No solution found when resolving dependencies:\n  ╰─▶ Because Python 3.11.2 does not satisfy "
+        "Python>=3.13 and shop==0.1.0 depends on Python>=3.13, we can conclude",
         "the interpreter does not fit: ",
     ),
     (
@@ -80,7 +80,7 @@ MESSAGES: list[tuple[str, str]] = [
     ("ConnectionRefusedError: [Errno 111] Connect call failed ('127.0.0.1', 5432)", "something that the app needs "),
     ("socket.gaierror: [Errno -3] Temporary failure in name resolution", "something that the app needs "),
     (
-        "[ERROR] Worker (pid:41) exited with code 3\ngunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>",
+        "[ERROR] Worker failed\ngunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>",
         "the app fails while it starts: ",
     ),
 ]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.paddock.fastapi.plugins.module_utils import _host
+from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.tests.unit.helpers import AS_ROOT, LIVE, NEW, OLD, Programs, release_folder
 
 GIB = 2**30
@@ -197,6 +198,10 @@ def test_an_app_that_is_not_there(programs: Programs, srv: Path) -> None:
         "enabled": False,
         "stale": [],
         "prepared": False,
+        "proven": {},
+        "bad": {},
+        "warm": [],
+        "lock": None,
     }
     assert programs.calls == [
         "systemctl show --property=Id,ActiveState -- shop@*.service shop@*.socket shop-retire-*.timer"
@@ -239,7 +244,7 @@ def test_prepared_means_owners_and_modes(srv: Path, monkeypatch: pytest.MonkeyPa
     user, group = (4321, 4322) if AS_ROOT else (os.getuid(), os.getgid())
     monkeypatch.setattr(pwd, "getpwnam", lambda _name: pwd.struct_passwd(("shop", "x", user, group, "", "", "")))
     monkeypatch.setattr(grp, "getgrnam", lambda _name: grp.struct_group(("shop", "x", group, [])))
-    app = _host.App("shop", srv / "shop")
+    app = App("shop", srv / "shop")
     shared = app.root / "shared"
     assert not _host._prepared(app)  # noqa: SLF001
     shared.mkdir()

@@ -5,21 +5,24 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import threading
 import time
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.paddock.fastapi.plugins.module_utils import _layout
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import (
     App,
+    NoTargetError,
     created,
     digest_of,
     pending,
     prunable,
     release_id,
+    rollback_target,
     write,
 )
 from ansible_collections.paddock.fastapi.tests.unit.helpers import AS_ROOT, LIVE, NEW, OLD, release_folder
@@ -159,7 +162,7 @@ def test_a_folder_is_no_live_release(app: App) -> None:
 def test_point_current_over_what_a_killed_run_left(app: App) -> None:
     (app.root / ".current.new").symlink_to("releases/half")
     app.point_current(NEW)
-    assert os.readlink(app.current) == f"releases/{NEW}"
+    assert str(app.current.readlink()) == f"releases/{NEW}"
     assert app.live() == NEW
     assert sorted(os.listdir(app.root)) == ["current", "releases"]
 
@@ -207,7 +210,7 @@ def test_a_release_that_is_half_deleted_is_not_complete(app: App, monkeypatch: p
     def killed(*_arguments: t.Any, **_options: t.Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_layout.shutil, "rmtree", killed)
+    monkeypatch.setattr(shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
         app.remove(OLD)
     assert (app.complete(), app.unfinished()) == ([], [OLD])
@@ -239,7 +242,14 @@ def test_pruning(complete: list[str], keep: int, data: st.DataObject) -> None:
 def test_pending(releases: list[str], data: st.DataObject, digest: str, running: bool, enabled: bool) -> None:  # noqa: FBT001
     live = data.draw(st.sampled_from([*releases, None]))
     app = {"name": "shop", "digest": digest, "release": f"20261122T000000Z-{digest}", "other": 1}
-    state = {"releases": releases, "live": live, "running": running, "enabled": enabled, "prepared": True}
+    state: dict[str, t.Any] = {
+        "releases": releases,
+        "live": live,
+        "running": running,
+        "enabled": enabled,
+        "prepared": True,
+        "bad": {},
+    }
     result = pending([app], {"shop": state, "blog": {}})
     done = live is not None and digest_of(live) == digest and running and enabled
     assert bool(result) is not done
@@ -255,6 +265,79 @@ def test_pending(releases: list[str], data: st.DataObject, digest: str, running:
 def test_pending_prefers_the_live_release_and_then_the_newest() -> None:
     same = [f"2026110{day}T000000Z-aaaaaaaaaaaa" for day in (1, 2, 3)]
     app = {"name": "shop", "digest": "aaaaaaaaaaaa", "release": NEW}
-    state = {"releases": same, "live": same[1], "running": False, "enabled": True, "prepared": True}
+    state = {
+        "releases": same,
+        "live": same[1],
+        "running": False,
+        "enabled": True,
+        "prepared": True,
+        "bad": {same[2]: "why"},
+    }
     assert pending([app], {"shop": state})[0]["release"] == same[1]
-    assert pending([app], {"shop": {**state, "live": None}})[0]["release"] == same[2]
+    newest = pending([app], {"shop": {**state, "live": None}})[0]
+    assert (newest["release"], newest["bad"]) == (same[2], "why")
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> App:
+    app = App("shop", tmp_path)
+    for release in (OLD, LIVE, NEW):
+        folder = app.release(release)
+        folder.mkdir(parents=True)
+        (folder / "release.json").write_text("{}")
+    return app
+
+
+def test_marks(three: App) -> None:
+    assert three.marks() == ({}, {})
+    three.mark_proven(OLD)
+    three.mark_bad(NEW, "it did not pass\n")
+    three.mark_bad("20200101T000000Z-000000000000", "there is no such release")
+    proven, bad = three.marks()
+    assert (list(proven), bad) == ([OLD], {NEW: "it did not pass"})
+    assert abs(proven[OLD] - time.time()) < 60
+    three.mark_proven(NEW)
+    assert three.marks()[1] == {}
+
+
+def test_the_log_of_rollouts(three: App) -> None:
+    three.record("switched", release=NEW, before=OLD)
+    three.record("rolled back", release=OLD, before=NEW)
+    entries = [json.loads(line) for line in (three.root / "rollouts.jsonl").read_text().splitlines()]
+    assert [(entry["event"], entry["release"], entry["before"]) for entry in entries] == [
+        ("switched", NEW, OLD),
+        ("rolled back", OLD, NEW),
+    ]
+
+
+STATE: dict[str, t.Any] = {
+    "live": NEW,
+    "releases": [OLD, LIVE, NEW],
+    "proven": {OLD: 3.0, LIVE: 2.0, NEW: 4.0},
+    "bad": {},
+}
+
+
+def test_a_rollback_goes_to_what_was_live_before() -> None:
+    assert rollback_target("shop", STATE) == OLD, "the last that was live, not the one that was built last"
+    assert rollback_target("shop", {**STATE, "bad": {OLD: "why"}}) == LIVE
+    assert rollback_target("shop", {**STATE, "proven": {NEW: 4.0, LIVE: 1.0}}) == LIVE, (
+        "one that never was live is no target"
+    )
+    assert rollback_target("shop", STATE, LIVE) == LIVE
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted", "message"),
+    [
+        ({"proven": {NEW: 1.0}}, None, "app shop: there is no earlier good release on this host to go back to"),
+        ({"bad": {OLD: "a", LIVE: "b"}}, None, "app shop: there is no earlier good release on this host to go back to"),
+        ({}, NEW, f"app shop: release {NEW} is live already"),
+        ({}, "other", f"app shop: there is no release other on this host; it has {OLD}, {LIVE}, {NEW}"),
+        ({"bad": {OLD: "it was slow"}}, OLD, f"app shop: release {OLD} is marked bad: it was slow"),
+    ],
+)
+def test_a_rollback_without_a_target(change: dict[str, t.Any], wanted: str | None, message: str) -> None:
+    with pytest.raises(NoTargetError) as caught:
+        rollback_target("shop", {**STATE, **change}, wanted)
+    assert str(caught.value) == message

@@ -66,7 +66,7 @@ class Server(socketserver.ThreadingTCPServer):
         super().__init__(t.cast("t.Any", str(path)) if path else ("127.0.0.1", 0), _Handler)
 
     def handle_error(self, *_arguments: t.Any) -> None:
-        """A client that goes away is no error."""
+        """Say nothing: a client that goes away is no error."""
 
 
 @contextlib.contextmanager

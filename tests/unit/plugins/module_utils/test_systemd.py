@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, journal, show, systemctl
 from ansible_collections.paddock.fastapi.tests.unit.helpers import Programs
@@ -62,8 +64,18 @@ def test_journal(programs: Programs) -> None:
     programs.add("journalctl", "printf 'one\\ntwo \\351\\n'")
     assert journal("a.service", since=1.5) == ["one", "two \ufffd"]
     journal("a.service", lines=5)
-    common = "journalctl --unit a.service --lines"
     assert programs.calls == [
-        f"{common} 20 --output cat --no-pager --quiet --since @1.500",
-        f"{common} 5 --output cat --no-pager --quiet",
+        *["journalctl --lines 20 --output cat --no-pager --quiet --since @1.500 _SYSTEMD_UNIT=a.service"] * 2,
+        *["journalctl --lines 5 --output cat --no-pager --quiet _SYSTEMD_UNIT=a.service"] * 2,
     ]
+
+
+def test_journal_that_is_behind(programs: Programs, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    programs.add("journalctl", f"[ -s {log} ] && echo KeyError >>{log} || echo Traceback >{log}; head -n 3 {log}")
+    assert journal("a.service") == ["Traceback", "KeyError", "KeyError"]
+
+
+def test_journal_of_a_unit_whose_processes_said_nothing(programs: Programs) -> None:
+    programs.add("journalctl", 'case "$*" in *--unit=*) echo "Failed to execute" ;; esac')
+    assert journal("a.service") == ["Failed to execute"]

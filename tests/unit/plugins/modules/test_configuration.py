@@ -1,0 +1,341 @@
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests of the modules that configure NGINX, certificates and the kernel."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.paddock.fastapi.plugins.modules import kernel_minimum, nginx_config
+from ansible_collections.paddock.fastapi.plugins.modules.kernel_minimum import HEADER
+from ansible_collections.paddock.fastapi.tests.unit.helpers import (
+    Programs,
+    RunModule,
+    a_key,
+    certificate_pem,
+    key_pem,
+)
+from cryptography import x509
+
+# -- nginx_config ---------------------------------------------------------------------------------------------------
+
+
+class Nginx:
+    """A folder of configuration, and programs that judge it."""
+
+    def __init__(self, folder: Path, programs: Programs) -> None:
+        self.folder = folder / "nginx"
+        self.folder.mkdir()
+        self.programs = programs
+        self.judge("")
+        self.systemctl()
+
+    def judge(self, script: str) -> None:
+        self.programs.add("nginx", script)
+
+    def systemctl(self, state: str = "active", more: str = "") -> None:
+        self.programs.add(
+            "systemctl", f"case $1 in show) printf 'Id=nginx.service\\nActiveState={state}\\n' ;; esac\n{more}"
+        )
+
+    def path(self, name: str) -> str:
+        return str(self.folder / name)
+
+    @property
+    def content(self) -> dict[str, bytes]:
+        found = {}
+        for path in sorted(self.folder.rglob("*")):
+            if path.is_symlink():
+                found[str(path.relative_to(self.folder))] = b"-> " + os.fsencode(path.readlink())
+            elif path.is_file():
+                found[str(path.relative_to(self.folder))] = path.read_bytes()
+        return found
+
+    @property
+    def reloads(self) -> int:
+        return self.programs.calls.count("systemctl reload nginx.service")
+
+
+@pytest.fixture
+def nginx(tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Nginx:
+    made = Nginx(tmp_path, programs)
+    monkeypatch.setattr(nginx_config, "NGINX", str(programs.folder / "nginx"))
+    return made
+
+
+@pytest.fixture
+def wanted(nginx: Nginx) -> dict[str, t.Any]:
+    """Fill the folder, and return arguments that change all of it."""
+    (nginx.folder / "nginx.conf").write_bytes(b"# caf\xe9\r\n")
+    (nginx.folder / "default").symlink_to("../default.real")
+    return {
+        "files": {nginx.path("nginx.conf"): "new\n", nginx.path("conf.d/shop.conf"): "shop\n"},
+        "absent": [nginx.path("default"), nginx.path("gone")],
+    }
+
+
+BEFORE = {"nginx.conf": b"# caf\xe9\r\n", "default": b"-> ../default.real"}
+AFTER = {"nginx.conf": b"new\n", "conf.d/shop.conf": b"shop\n"}
+GOES_ON = "Its files are as they were before, and NGINX goes on with what it has loaded."
+
+
+def test_nginx_is_changed_and_reloaded_once(nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule) -> None:
+    found = run_module("nginx_config", wanted)
+    assert (found["failed"], found["changed"]) == (False, True)
+    assert found["written"] == sorted(nginx.path(name) for name in ("nginx.conf", "conf.d/shop.conf", "default"))
+    assert {Path(entry["before_header"]).name: (entry["before"], entry["after"]) for entry in found["diff"]} == {
+        "nginx.conf": ("# caf\ufffd\r\n", "new\n"),
+        "shop.conf": ("", "shop\n"),
+        "default": ("../default.real", ""),
+    }
+    assert nginx.content == AFTER
+    assert nginx.reloads == 1
+    again = run_module("nginx_config", wanted)
+    assert (again["changed"], again["written"], again["diff"]) == (False, [], [])
+    assert nginx.reloads == 1
+
+
+def test_nginx_in_check_mode(nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule) -> None:
+    found = run_module("nginx_config", wanted, check=True)
+    assert (found["changed"], len(found["written"])) == (True, 3)
+    assert nginx.content == BEFORE
+    assert nginx.programs.calls == []
+
+
+def test_nginx_that_does_not_run_is_not_reloaded(nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule) -> None:
+    nginx.systemctl("inactive")
+    assert run_module("nginx_config", wanted)["changed"] is True
+    assert nginx.reloads == 0
+
+
+def test_an_empty_file_and_a_link_of_equal_content_converge(nginx: Nginx, run_module: RunModule) -> None:
+    (nginx.folder / "real").write_text("a\n")
+    (nginx.folder / "link").symlink_to("real")
+    arguments = {"files": {nginx.path("empty"): "", nginx.path("link"): "a\n"}}
+    assert run_module("nginx_config", arguments)["changed"] is True
+    assert run_module("nginx_config", arguments)["changed"] is False
+    assert nginx.content == {"empty": b"", "link": b"a\n", "real": b"a\n"}
+
+
+@pytest.mark.parametrize(
+    ("place", "advice"),
+    [
+        ("/etc/nginx/other.conf:7", "/etc/nginx/other.conf (line 7) is not ours; repair or remove it, then run again"),
+        ("OURS:3", "correct the settings that this comes from, then run again"),
+    ],
+)
+def test_what_nginx_does_not_accept_is_put_back(
+    nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule, place: str, advice: str
+) -> None:
+    emerg = f'nginx: [emerg] unknown directive "x" in {place.replace("OURS", nginx.path("nginx.conf"))}'
+    nginx.judge(f"echo 'nginx: [warn] careful' >&2; echo '{emerg}' >&2; echo 'test failed' >&2; exit 1")
+    found = run_module("nginx_config", wanted)
+    assert (found["failed"], found["changed"], found["written"]) == (True, False, [])
+    assert found["msg"] == f"NGINX does not accept its configuration: {advice}.\n{emerg}\n{GOES_ON}"
+    assert nginx.content == BEFORE
+    assert nginx.reloads == 0
+
+
+def test_a_check_that_fails_without_a_word(nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule) -> None:
+    nginx.judge("exit 9")
+    assert "\nit ended with 9\n" in run_module("nginx_config", wanted)["msg"]
+    assert nginx.content == BEFORE
+
+
+def test_a_foreign_configuration_is_found_though_nothing_changes(
+    nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule
+) -> None:
+    run_module("nginx_config", wanted)
+    nginx.judge("echo 'nginx: [emerg] x in /etc/nginx/conf.d/theirs.conf:1' >&2; exit 1")
+    assert "theirs.conf (line 1) is not ours" in run_module("nginx_config", wanted)["msg"]
+    assert nginx.content == AFTER
+
+
+def test_a_failed_reload_puts_back_so_that_the_next_run_tries_again(
+    nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule
+) -> None:
+    nginx.systemctl(more='case $1 in reload) echo "Job failed." >&2; exit 1 ;; esac')
+    found = run_module("nginx_config", wanted)
+    assert found["msg"] == (f"NGINX cannot be configured: systemctl reload nginx.service: Job failed.\n{GOES_ON}")
+    assert nginx.content == BEFORE
+    nginx.systemctl()
+    assert run_module("nginx_config", wanted)["changed"] is True
+
+
+def test_a_host_without_nginx(nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule) -> None:
+    (nginx.programs.folder / "nginx").unlink()
+    found = run_module("nginx_config", wanted)
+    assert found["msg"].startswith("NGINX cannot be configured: [Errno 2] No such file or directory: ")
+    assert nginx.content == BEFORE
+
+
+# -- selfsigned_certificate -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> dict[str, t.Any]:
+    return {
+        "certificate": str(tmp_path / "a.crt"),
+        "key": str(tmp_path / "a.key"),
+        "domains": ["shop.example.com", "www.example.com"],
+    }
+
+
+def certificate(pair: dict[str, t.Any]) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(Path(pair["certificate"]).read_bytes())
+
+
+def test_a_certificate_is_made_once(pair: dict[str, t.Any], run_module: RunModule) -> None:
+    found = run_module("selfsigned_certificate", {**pair, "days": 90})
+    assert (found["failed"], found["changed"], found["reason"]) == (False, True, "there is none")
+    made = certificate(pair)
+    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == pair["domains"]
+    assert (made.not_valid_after_utc - made.not_valid_before_utc).days == 90
+    assert Path(pair["key"]).stat().st_mode & 0o7777 == 0o600
+    assert Path(pair["certificate"]).stat().st_mode & 0o7777 == 0o644
+    assert "PRIVATE" not in Path(pair["certificate"]).read_text()
+    assert run_module("selfsigned_certificate", pair) == {"failed": False, "changed": False, "reason": ""}
+
+
+@pytest.mark.parametrize(
+    ("domains", "last", "matching", "reason"),
+    [
+        (["shop.example.com"], 90, True, "it names other hosts"),
+        (["shop.example.com", "www.example.com", "x.example.com"], 90, True, "it names other hosts"),
+        (["www.example.com", "shop.example.com"], 29, True, "it expires within 30 days"),
+        (["www.example.com", "shop.example.com"], -1, True, "it expires within 30 days"),
+        (["www.example.com", "shop.example.com"], 31, False, "it does not belong to its key"),
+        (["www.example.com", "shop.example.com"], 31, True, ""),
+    ],
+)
+def test_a_certificate_is_made_anew_for_a_reason(
+    pair: dict[str, t.Any], run_module: RunModule, domains: list[str], last: float, *, matching: bool, reason: str
+) -> None:
+    key = a_key()
+    before = certificate_pem(key, domains, first=-9, last=last)
+    Path(pair["certificate"]).write_bytes(before)
+    Path(pair["key"]).write_bytes(key_pem(key if matching else a_key()))
+    checked = run_module("selfsigned_certificate", pair, check=True)
+    assert (checked["changed"], checked["reason"]) == (bool(reason), reason)
+    assert Path(pair["certificate"]).read_bytes() == before
+    found = run_module("selfsigned_certificate", pair)
+    assert (found["changed"], found["reason"]) == (bool(reason), reason)
+    if reason:
+        assert found["diff"]["before"] == f"{reason}\n"
+        assert found["diff"]["after"] == "for shop.example.com, www.example.com\n"
+        assert run_module("selfsigned_certificate", pair)["changed"] is False
+
+
+def test_a_file_that_is_no_certificate(pair: dict[str, t.Any], run_module: RunModule) -> None:
+    for name in ("certificate", "key"):
+        Path(pair[name]).write_text("text")
+    assert run_module("selfsigned_certificate", pair)["reason"] == "it cannot be read"
+    assert certificate(pair)
+
+
+def test_a_host_without_openssl(pair: dict[str, t.Any], run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    expected = {"failed": True, "msg": "openssl is not installed on the host; install it (role tls does)"}
+    assert run_module("selfsigned_certificate", pair) == expected
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path, pair: dict[str, t.Any], run_module: RunModule) -> None:
+    found = run_module("selfsigned_certificate", {**pair, "key": str(tmp_path / "gone/a.key")})
+    assert found["msg"].startswith("the certificate cannot be written: [Errno 2]")
+    assert found["msg"].endswith("make its folder first (role tls does)")
+    (tmp_path / "file").touch()
+    found = run_module("selfsigned_certificate", {**pair, "key": str(tmp_path / "file/a.key")})
+    assert found["msg"].startswith("the certificate cannot be written: [Errno 20]")
+
+
+def test_openssl_that_fails(pair: dict[str, t.Any], programs: Programs, run_module: RunModule) -> None:
+    programs.add("openssl", "echo 'unknown curve' >&2; exit 1")
+    assert run_module("selfsigned_certificate", pair)["msg"] == (
+        "openssl cannot make a certificate for shop.example.com, www.example.com: unknown curve"
+    )
+
+
+# -- kernel_minimum -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "sys"
+    folder.mkdir()
+    for name, value in (("net.core.somaxconn", "128\n"), ("fs.file-max", "1000\n"), ("kernel.hostname", "web\n")):
+        (folder / name).write_text(value)
+    monkeypatch.setattr(kernel_minimum, "parameter", lambda name: folder / name)
+    return folder
+
+
+def minimums(kernel: Path, **values: t.Any) -> dict[str, t.Any]:
+    return {
+        "minimums": {name.replace("__", "."): value for name, value in values.items()},
+        "path": str(kernel.parent / "60.conf"),
+    }
+
+
+def test_parameters_lie_in_folders() -> None:
+    assert str(kernel_minimum.parameter("net.core.somaxconn")) == "/proc/sys/net/core/somaxconn"
+
+
+def test_what_is_too_low_is_raised_and_kept(kernel: Path, run_module: RunModule) -> None:
+    arguments = {**minimums(kernel), "minimums": {"net.core.somaxconn": 4096, "fs.file-max": "500"}}
+    path = Path(arguments["path"])
+    checked = run_module("kernel_minimum", arguments, check=True)
+    assert not path.exists()
+    assert (kernel / "net.core.somaxconn").read_text() == "128\n"
+    found = run_module("kernel_minimum", arguments)
+    assert found == checked
+    text = f"{HEADER}net.core.somaxconn = 4096\n"
+    assert (found["changed"], found["raised"], found["diff"]["after"]) == (True, {"net.core.somaxconn": 128}, text)
+    assert path.read_text() == text
+    assert (kernel / "net.core.somaxconn").read_text() == "4096"
+    assert (kernel / "fs.file-max").read_text() == "1000\n"
+    again = run_module("kernel_minimum", arguments)
+    assert (again["changed"], again["raised"]) == (False, {})
+    assert path.read_text() == text
+
+
+def test_what_is_no_longer_asked_for_is_not_kept(kernel: Path, run_module: RunModule) -> None:
+    run_module("kernel_minimum", minimums(kernel, net__core__somaxconn=4096))
+    found = run_module("kernel_minimum", minimums(kernel))
+    assert (found["changed"], found["raised"], found["diff"]["after"]) == (True, {}, "")
+    assert not (kernel.parent / "60.conf").exists()
+
+
+def test_higher_values_stay(kernel: Path, run_module: RunModule) -> None:
+    found = run_module("kernel_minimum", minimums(kernel, net__core__somaxconn=100))
+    assert (found["changed"], found["raised"]) == (False, {})
+    assert not (kernel.parent / "60.conf").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"net__none": 1}, "net.none does not exist on this host; remove it from the minimums"),
+        ({"kernel__hostname": 1}, "kernel.hostname is no whole number; only such parameters have a minimum"),
+        ({"net__core__somaxconn": "many"}, "invalid literal for int() with base 10: 'many'"),
+    ],
+)
+def test_parameters_without_a_minimum(
+    kernel: Path, run_module: RunModule, values: dict[str, t.Any], message: str
+) -> None:
+    assert run_module("kernel_minimum", minimums(kernel, **values)) == {"failed": True, "msg": message}
+
+
+def test_what_the_host_does_not_allow(kernel: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(_path: Path, _text: str, **_options: t.Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_text", read_only)
+    assert run_module("kernel_minimum", minimums(kernel, net__core__somaxconn=4096))["msg"] == (
+        "net.core.somaxconn cannot be raised to 4096 (Read-only file system): this host allows 128; "
+        "ask for no more, or raise it where the host gets it from (a container's engine, for one)"
+    )
+    assert not (kernel.parent / "60.conf").exists()

@@ -1,0 +1,626 @@
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests of the modules that deal with releases and instances, with systemd's tools as scripts."""
+
+from __future__ import annotations
+
+import grp
+import os
+import platform
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.paddock.fastapi.plugins.module_utils import _instance
+from ansible_collections.paddock.fastapi.plugins.module_utils._build import Build, BuildError
+from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
+from ansible_collections.paddock.fastapi.plugins.module_utils._probe import Answer
+from ansible_collections.paddock.fastapi.plugins.modules import health_check, host_facts, switch
+from ansible_collections.paddock.fastapi.tests.unit.helpers import (
+    AS_ROOT,
+    LIVE,
+    NEW,
+    OLD,
+    Programs,
+    RunModule,
+    release_folder,
+)
+
+GROUP = 12345 if AS_ROOT else os.getgid()
+
+
+@pytest.fixture(autouse=True)
+def _group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grp, "getgrnam", lambda name: grp.struct_group((name, "x", GROUP, [])))
+
+
+def systemctl(programs: Programs, units: dict[str, str] | None = None, more: str = "") -> None:
+    """Have systemctl show these units. more: what else it does."""
+    blocks = "".join(
+        f"Id={unit}\\nActiveState={state.split()[0]}\\nUnitFileState={state.split()[1]}\\nNRestarts=0\\n\\n"
+        for unit, state in (units or {}).items()
+    )
+    programs.add("systemctl", f"{more}\ncase $1 in show) printf '{blocks}' ;; esac")
+
+
+def changes(programs: Programs) -> list[str]:
+    """List the calls that changed something."""
+    return [call for call in programs.calls if not call.startswith(("systemctl show", "journalctl"))]
+
+
+def both(release: str, state: str) -> dict[str, str]:
+    return {f"shop@{release}.socket": state, f"shop@{release}.service": state}
+
+
+def unit_names(release: str) -> str:
+    return f"shop@{release}.socket shop@{release}.service"
+
+
+# -- host_facts -----------------------------------------------------------------------------------------------------
+
+
+def test_host_facts(programs: Programs, srv: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert srv
+    systemctl(programs)
+    monkeypatch.setattr(host_facts, "facts", lambda: {"cpus": 2})
+    found = run_module("host_facts", {"apps": ["shop"], "interpreters": ["python3", "python0"]}, check=True)
+    assert found["changed"] is False
+    facts = found["ansible_facts"]["paddock"]
+    assert facts["cpus"] == 2
+    assert facts["apps"]["shop"]["live"] is None
+    assert facts["interpreters"]["python0"] == ""
+    assert facts["interpreters"]["python3"].startswith("3.")
+
+
+def test_host_facts_of_another_system(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "FreeBSD")
+    found = run_module("host_facts", {})
+    assert found == {"failed": True, "msg": "this host runs FreeBSD; apps can only be deployed to Linux"}
+
+
+# -- release --------------------------------------------------------------------------------------------------------
+
+
+def release_arguments(srv: Path) -> dict[str, t.Any]:
+    app = {
+        "name": "shop",
+        "root": str(srv / "shop"),
+        "release": NEW,
+        "user": "shop",
+        "python": "python3",
+        "digest": "cccccccccccc",
+        "module": "shop.main:app",
+        "server": "gunicorn",
+        "packed": {"install": {"method": "project"}, "kind": "directory", "described": "/src", "fingerprint": "f"},
+    }
+    return {"app": app, "uv": "/uv", "archive": "/a", "environment": "/e", "server_requirements": "/s"}
+
+
+def test_release_builds(srv: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    release_folder(srv / "shop", LIVE)
+    (srv / "shop/current").symlink_to(f"releases/{LIVE}")
+    built: list[Build] = []
+
+    def run(build: Build) -> None:
+        built.append(build)
+        build.seconds["unpack"] = 0.5
+
+    monkeypatch.setattr(Build, "run", run)
+    found = run_module("release", release_arguments(srv))
+    assert (found["failed"], found["changed"], found["release"]) == (False, True, NEW)
+    assert found["seconds"] == {"unpack": 0.5}
+    assert found["path"] == f"{srv}/shop/releases/{NEW}"
+    assert (found["diff"]["before"], found["diff"]["after"]) == (f"{LIVE} test\n", f"{NEW} /src\n")
+    assert (built[0].archive, built[0].group, built[0].cache) == (Path("/a"), GROUP, Path("/var/cache/paddock/uv"))
+    assert built[0].metadata == {
+        "app": "shop",
+        "id": NEW,
+        "digest": "cccccccccccc",
+        "kind": "directory",
+        "source": "/src",
+        "fingerprint": "f",
+        "module": "shop.main:app",
+        "server": "gunicorn",
+        "by": "",
+    }
+
+
+def test_release_in_check_mode(srv: Path, run_module: RunModule) -> None:
+    arguments = release_arguments(srv)
+    for name in ("archive", "environment", "server_requirements"):
+        del arguments[name]
+    found = run_module("release", arguments, check=True)
+    assert (found["failed"], found["changed"], found["diff"]["before"]) == (False, True, "")
+    assert os.listdir(srv / "shop/releases") == []
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_release_that_lies_there(srv: Path, run_module: RunModule, *, check: bool) -> None:
+    release_folder(srv / "shop", NEW)
+    found = run_module("release", release_arguments(srv), check=check)
+    assert found == {"failed": False, "changed": False, "release": NEW, "path": f"{srv}/shop/releases/{NEW}"}
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (BuildError("it failed\nHint: …"), "app shop: it failed\nHint: …"),
+        (OSError(28, "No space left on device"), "app shop: [Errno 28] No space left on device"),
+    ],
+)
+def test_release_that_fails(
+    srv: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    def run(_build: Build) -> None:
+        raise error
+
+    monkeypatch.setattr(Build, "run", run)
+    assert run_module("release", release_arguments(srv)) == {"failed": True, "msg": message}
+
+
+# -- instance -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def units(tmp_path: Path, srv: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    assert srv
+    monkeypatch.setattr(_instance, "UNITS", tmp_path / "units")
+    return tmp_path / "units"
+
+
+START = {
+    "app": "shop",
+    "release": NEW,
+    "files": {"run": "#!/bin/sh\n", "gunicorn.conf.py": "x\n"},
+    "units": {"service": "[Service]\n", "socket": "[Socket]\n"},
+}
+
+
+def test_instance_starts(programs: Programs, srv: Path, units: Path, run_module: RunModule) -> None:
+    folder = release_folder(srv / "shop", NEW)
+    systemctl(programs, both(NEW, "inactive disabled"))
+    found = run_module("instance", START)
+    assert (found["failed"], found["changed"], found["units"]) == (False, True, unit_names(NEW).split())
+    assert [entry["after_header"] for entry in found["diff"]] == [
+        str(units / f"shop@.{kind}") for kind in ("service", "socket")
+    ]
+    assert (units / "shop@.service").read_text() == (folder / "units/service").read_text() == "[Service]\n"
+    assert (folder / "run").stat().st_mode & 0o7777 == 0o750
+    assert (folder / "gunicorn.conf.py").stat().st_mode & 0o7777 == 0o640
+    assert (folder / "run").stat().st_gid == GROUP
+    assert changes(programs) == [
+        "systemctl daemon-reload",
+        f"systemctl enable --quiet {unit_names(NEW)}",
+        f"systemctl start {unit_names(NEW)}",
+    ]
+
+
+def test_instance_that_runs_is_left_alone(programs: Programs, srv: Path, units: Path, run_module: RunModule) -> None:
+    release_folder(srv / "shop", NEW)
+    for kind, text in START["units"].items():  # type: ignore[attr-defined]
+        (units / f"shop@.{kind}").write_text(text)
+    systemctl(programs, both(NEW, "active enabled"))
+    found = run_module("instance", START)
+    assert (found["changed"], found["diff"]) == (False, [])
+    assert changes(programs) == []
+
+
+def test_instance_that_failed_is_forgiven_before_it_starts(
+    programs: Programs, srv: Path, units: Path, run_module: RunModule
+) -> None:
+    assert units
+    release_folder(srv / "shop", NEW)
+    systemctl(programs, both(NEW, "failed enabled"))
+    assert run_module("instance", {"app": "shop", "release": NEW})["changed"] is True
+    assert changes(programs) == [f"systemctl reset-failed {unit_names(NEW)}", f"systemctl start {unit_names(NEW)}"]
+
+
+def test_instance_in_check_mode(programs: Programs, srv: Path, units: Path, run_module: RunModule) -> None:
+    assert srv
+    systemctl(programs)
+    found = run_module("instance", START, check=True)
+    assert (found["changed"], len(found["diff"])) == (True, 2)
+    assert os.listdir(units) == []
+    assert programs.calls == []
+
+
+def test_instance_that_cannot_start(programs: Programs, srv: Path, units: Path, run_module: RunModule) -> None:
+    assert units
+    release_folder(srv / "shop", NEW)
+    systemctl(programs, both(NEW, "inactive enabled"), 'case $1 in start) echo "Job failed." >&2; exit 1 ;; esac')
+    found = run_module("instance", {"app": "shop", "release": NEW})
+    assert found["failed"]
+    assert found["msg"] == (
+        f"app shop: the instance of {NEW} cannot be started: systemctl start {unit_names(NEW)}: Job failed."
+    )
+
+
+def test_instance_of_a_release_that_is_not_there(programs: Programs, units: Path, run_module: RunModule) -> None:
+    assert units
+    systemctl(programs)
+    assert run_module("instance", START)["msg"] == f"app shop: there is no release {NEW} on this host; build it first"
+    assert list(units.iterdir()) == []
+
+
+def test_instance_goes_and_the_live_units_come_back(
+    programs: Programs, srv: Path, units: Path, run_module: RunModule
+) -> None:
+    kept = release_folder(srv / "shop", LIVE) / "units"
+    kept.mkdir()
+    (kept / "service").write_text("[Live]\n")
+    (srv / "shop/current").symlink_to(f"releases/{LIVE}")
+    (units / "shop@.service").write_text("[New]\n")
+    systemctl(programs, both(NEW, "failed enabled"))
+    arguments = {"app": "shop", "release": NEW, "state": "absent"}
+    assert run_module("instance", arguments, check=True)["changed"] is True
+    assert changes(programs) == []
+    assert run_module("instance", arguments)["changed"] is True
+    assert (units / "shop@.service").read_text() == "[Live]\n"
+    assert changes(programs) == [
+        f"systemctl disable --quiet --now {unit_names(NEW)}",
+        f"systemctl reset-failed {unit_names(NEW)}",
+        "systemctl daemon-reload",
+    ]
+
+
+def test_instance_that_is_gone(programs: Programs, units: Path, run_module: RunModule) -> None:
+    assert units
+    systemctl(programs, both(NEW, "inactive disabled"))
+    assert run_module("instance", {"app": "shop", "release": NEW, "state": "absent"})["changed"] is False
+    assert changes(programs) == []
+
+
+def test_the_live_instance_is_not_removed(programs: Programs, srv: Path, units: Path, run_module: RunModule) -> None:
+    assert units
+    (srv / "shop/current").symlink_to(f"releases/{NEW}")
+    systemctl(programs)
+    found = run_module("instance", {"app": "shop", "release": NEW, "state": "absent"})
+    assert found["msg"] == f"app shop: {NEW} is live; switch to another release first"
+    assert programs.calls == []
+
+
+# -- health_check and switch ----------------------------------------------------------------------------------------
+
+Asked = list[dict[str, t.Any]]
+
+
+def answering(
+    monkeypatch: pytest.MonkeyPatch, module: t.Any, answer: Answer, *, healthy: bool = False, requests: int = 3
+) -> Asked:
+    asked: Asked = []
+
+    def until_healthy(target: t.Any, expected: t.Any, **options: t.Any) -> tuple[bool, int, Answer]:
+        asked.append({"target": target, "expected": expected, **options})
+        return healthy, requests, answer
+
+    monkeypatch.setattr(module, "until_healthy", until_healthy)
+    return asked
+
+
+def test_health_check_passes(
+    programs: Programs, srv: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert srv
+    systemctl(programs)
+    asked = answering(monkeypatch, health_check, Answer("", 200, "ok", NEW), healthy=True)
+    found = run_module(
+        "health_check",
+        {
+            "app": "shop",
+            "release": NEW,
+            "socket": "/run/a.sock",
+            "host": "shop.example.com",
+            "successes": 2,
+            "timeout": 7,
+            "path": "/up",
+            "status": 204,
+            "contains": "ok",
+        },
+    )
+    assert found == {
+        "failed": False,
+        "changed": False,
+        "requests": 3,
+        "answer": {"status": 200, "body": "ok", "release": NEW, "problem": ""},
+    }
+    assert (asked[0]["timeout"], asked[0]["successes"]) == (7, 2)
+    assert str(asked[0]["target"]) == "unix:/run/a.sock"
+    expected = asked[0]["expected"]
+    assert (expected.path, expected.status, expected.contains, expected.release) == ("/up", 204, "ok", NEW)
+    assert asked[0]["give_up"]() == ""
+
+
+def test_health_check_fails_with_the_reason_first(
+    programs: Programs, srv: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (srv / "shop/current").symlink_to(f"releases/{LIVE}")
+    systemctl(programs)
+    programs.add("journalctl", "echo \"KeyError: 'SECRET_KEY'\"")
+    answering(monkeypatch, health_check, Answer("/healthz answered 404 instead of 200", 404, "Not\n  found", LIVE))
+    found = run_module("health_check", {"app": "shop", "host": "shop.example.com", "certificate": "/a.crt"})
+    assert found["failed"]
+    assert found["requests"] == 3
+    assert found["msg"] == (
+        f"app shop: release {LIVE} is not healthy over https://shop.example.com: /healthz answered 404 instead of 200\n"
+        "Its answer: Not found\n"
+        "Hint: the app has no such path; set health.path to one that answers when the app can serve.\n"
+        "Hint: the app wants the environment variable SECRET_KEY: set it in the app's option env.\n"
+        f"Last lines of shop@{LIVE}.service:\n"
+        "  KeyError: 'SECRET_KEY'"
+    )
+
+
+def test_health_check_of_an_app_without_a_release(
+    programs: Programs, srv: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert srv
+    systemctl(programs, more='case "$*" in *"shop@.service"*) echo "missing the instance name" >&2; exit 1 ;; esac')
+    asked = answering(monkeypatch, health_check, Answer("ConnectionRefusedError"))
+    found = run_module("health_check", {"app": "shop", "host": "shop.example.com", "port": 80})
+    assert found["msg"] == (
+        "app shop: release none is not healthy over http://shop.example.com: ConnectionRefusedError"
+    )
+    assert asked[0]["give_up"] is None
+
+
+def test_health_check_gives_up_on_an_instance_that_dies(
+    programs: Programs, srv: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert srv
+    counter = srv / "restarts"
+    counter.write_text("7")
+    programs.add("systemctl", f'printf "Id=shop@{NEW}.service\\nNRestarts=$(cat {counter})\\n"')
+    asked = answering(monkeypatch, health_check, Answer("", 200, "", NEW), healthy=True)
+    run_module("health_check", {"app": "shop", "release": NEW, "host": "a.example"})
+    counter.write_text("8")
+    assert asked[0]["give_up"]() == ""
+    counter.write_text("9")
+    assert asked[0]["give_up"]() == "the instance ended 2 times while it started"
+
+
+def test_health_check_asks_nothing_in_check_mode(programs: Programs, run_module: RunModule) -> None:
+    found = run_module("health_check", {"app": "shop", "host": "a.example"}, check=True)
+    assert found == {"failed": False, "changed": False}
+    assert programs.calls == []
+
+
+SWITCH = {"app": "shop", "release": NEW, "host": "shop.example.com", "certificate": "/a.crt"}
+
+
+@pytest.fixture
+def app(srv: Path) -> App:
+    for release in (LIVE, NEW):
+        release_folder(srv / "shop", release)
+    return App("shop", srv / "shop")
+
+
+def test_switch(programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.point_current(LIVE)
+    systemctl(programs)
+    asked = answering(monkeypatch, switch, Answer("", 200, "", NEW), healthy=True, requests=5)
+    found = run_module("switch", SWITCH)
+    assert (found["failed"], found["changed"], found["before"], found["live"]) == (False, True, LIVE, NEW)
+    assert found["requests"] == 5
+    assert app.live() == NEW
+    assert changes(programs) == [f"systemctl disable --quiet {unit_names(LIVE)}"]
+    assert (asked[0]["expected"].release, asked[0]["successes"], asked[0]["timeout"]) == (NEW, 5, 20)
+    assert str(asked[0]["target"]) == "https://shop.example.com:443"
+
+
+def test_switch_to_what_is_live_proves_it_again(
+    programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.point_current(NEW)
+    systemctl(programs)
+    asked = answering(monkeypatch, switch, Answer(), healthy=True)
+    assert run_module("switch", SWITCH)["changed"] is False
+    assert len(asked) == 1
+    assert changes(programs) == []
+
+
+def test_switch_survives_an_old_instance_that_was_removed_by_hand(
+    programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.point_current(LIVE)
+    systemctl(programs, more='case "$1" in disable) exit 1 ;; esac')
+    answering(monkeypatch, switch, Answer(), healthy=True)
+    assert run_module("switch", SWITCH)["failed"] is False
+
+
+def test_switch_to_an_instance_that_cannot_start(programs: Programs, app: App, run_module: RunModule) -> None:
+    app.point_current(LIVE)
+    down = both(NEW, "inactive disabled")
+    systemctl(programs, down, more='case "$1" in enable) echo "no such unit" >&2; exit 1 ;; esac')
+    found = run_module("switch", SWITCH)
+    assert "cannot switch to" in found["msg"]
+    assert (found["changed"], app.live()) == (False, LIVE)
+
+
+@pytest.mark.parametrize(("live", "after"), [(NEW, None), (LIVE, LIVE), (None, None)])
+def test_switch_off(programs: Programs, app: App, run_module: RunModule, live: str | None, after: str | None) -> None:
+    if live:
+        app.point_current(live)
+    systemctl(programs)
+    found = run_module("switch", {**SWITCH, "state": "absent"})
+    assert (found["failed"], found["changed"], found["live"]) == (False, live != after, after)
+    assert app.live() == after
+
+
+@pytest.mark.parametrize("before", [LIVE, NEW, None])
+def test_switch_that_is_not_proven_goes_back(
+    programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    if before:
+        app.point_current(before)
+    systemctl(programs)
+    programs.add("journalctl", "echo 'the last line'")
+    answering(monkeypatch, switch, Answer("/healthz answered 502 instead of 200", 502, "", None))
+    found = run_module("switch", SWITCH)
+    assert (found["failed"], found["changed"], found["live"]) == (True, False, before)
+    assert app.live() == before
+    state = f"{before} is live again" if before else "nothing is live, as before"
+    assert found["msg"] == (
+        f"app shop: release {NEW} does not answer through https://shop.example.com:443: "
+        f"/healthz answered 502 instead of 200\n{state}.\nLast lines of shop@{NEW}.service:\n  the last line"
+    )
+    assert changes(programs) == []
+
+
+def test_switch_in_check_mode(app: App, run_module: RunModule) -> None:
+    app.point_current(LIVE)
+    found = run_module("switch", SWITCH, check=True)
+    assert (found["changed"], found["before"], found["live"]) == (True, LIVE, NEW)
+    assert found["diff"] == {
+        "before": f"{app.current} -> {LIVE}\n",
+        "after": f"{app.current} -> {NEW}\n",
+    }
+    assert app.live() == LIVE
+
+
+def test_switch_to_a_release_that_is_not_there(app: App, run_module: RunModule) -> None:
+    app.point_current(LIVE)
+    found = run_module("switch", {**SWITCH, "release": OLD})
+    assert found["msg"] == f"app shop: there is no release {OLD} on this host; deploy it first"
+    assert app.live() == LIVE
+
+
+# -- retire ---------------------------------------------------------------------------------------------------------
+
+
+def retiring(programs: Programs, app: App, units: dict[str, str]) -> None:
+    release_folder(app.root, OLD)
+    app.point_current(NEW)
+    systemctl(programs, both(NEW, "active enabled") | units)
+    programs.add("systemd-run")
+
+
+def test_retire_hands_over_to_systemd(programs: Programs, app: App, run_module: RunModule) -> None:
+    retiring(programs, app, both(LIVE, "active disabled"))
+    found = run_module("retire", {"app": "shop", "standby": 9, "keep": 2})
+    assert (found["retired"], found["pruned"], found["changed"]) == ([LIVE], [OLD], True)
+    assert app.complete() == [LIVE, NEW]
+    disable, run = changes(programs)
+    assert disable == f"systemctl disable --quiet {unit_names(LIVE)}"
+    assert run.startswith(f"systemd-run --quiet --collect --unit=shop-retire-{LIVE} --on-active=9 ")
+    assert run.endswith(f" retire {app.current} {LIVE} {unit_names(LIVE)}")
+
+
+def timer_script(programs: Programs, app: App, run_module: RunModule) -> list[str]:
+    """Return the command that the timer runs."""
+    retiring(programs, app, both(LIVE, "active disabled"))
+    programs.add("systemd-run", f'for word; do printf "%s\\0" "$word"; done > {app.root}/command')
+    run_module("retire", {"app": "shop"})
+    words = (app.root / "command").read_text().split("\0")[:-1]
+    systemctl(programs, more="case $1 in reset-failed) exit 1 ;; esac")
+    programs.log.unlink()
+    return words[words.index("/bin/sh") :]
+
+
+def test_the_timer_stops_the_old_instance_and_forgets_it(programs: Programs, app: App, run_module: RunModule) -> None:
+    command = timer_script(programs, app, run_module)
+    assert subprocess.run(command, check=False).returncode == 0
+    assert programs.calls == [f"systemctl stop {unit_names(LIVE)}", f"systemctl reset-failed {unit_names(LIVE)}"]
+
+
+def test_the_timer_spares_what_is_live_again(programs: Programs, app: App, run_module: RunModule) -> None:
+    command = timer_script(programs, app, run_module)
+    app.point_current(LIVE)
+    assert subprocess.run(command, check=False).returncode == 0
+    assert programs.calls == []
+
+
+def test_retire_without_standby_stops_at_once(programs: Programs, app: App, run_module: RunModule) -> None:
+    retiring(programs, app, both(LIVE, "active disabled"))
+    assert run_module("retire", {"app": "shop", "standby": 0})["retired"] == [LIVE]
+    assert changes(programs) == [
+        f"systemctl {verb} {unit_names(LIVE)}" for verb in ("disable --quiet", "stop", "reset-failed")
+    ]
+
+
+def test_retire_in_check_mode(programs: Programs, app: App, run_module: RunModule) -> None:
+    retiring(programs, app, both(LIVE, "active disabled"))
+    found = run_module("retire", {"app": "shop", "keep": 2}, check=True)
+    assert (found["retired"], found["pruned"], found["changed"]) == ([LIVE], [OLD], True)
+    assert app.complete() == [OLD, LIVE, NEW]
+    assert changes(programs) == []
+
+
+def test_nothing_to_retire(programs: Programs, app: App, run_module: RunModule) -> None:
+    retiring(programs, app, {})
+    found = run_module("retire", {"app": "shop"})
+    assert found == {"failed": False, "changed": False, "retired": [], "pruned": []}
+
+
+def test_releases_that_run_are_not_pruned(programs: Programs, app: App, run_module: RunModule) -> None:
+    retiring(programs, app, {f"shop@{OLD}.service": "deactivating disabled"})
+    assert run_module("retire", {"app": "shop", "keep": 2})["pruned"] == [LIVE]
+    assert app.complete() == [OLD, NEW]
+
+
+def test_retire_that_fails(programs: Programs, app: App, run_module: RunModule) -> None:
+    retiring(programs, app, both(LIVE, "active disabled"))
+    programs.add("systemd-run", "echo 'no bus' >&2; exit 1")
+    assert run_module("retire", {"app": "shop"})["msg"] == "app shop: cannot retire old releases: no bus"
+
+
+# -- release_command ------------------------------------------------------------------------------------------------
+
+
+def command(programs: Programs, app: App, script: str) -> dict[str, t.Any]:
+    folder = app.release(NEW) / "venv/bin"
+    folder.mkdir(parents=True)
+    (folder / "alembic").write_text("#!/bin/sh\n")
+    (folder / "alembic").chmod(0o755)
+    programs.add("systemd-run", script)
+    return {"app": "shop", "release": NEW, "argv": ["alembic", "upgrade", "head"], "timeout": 9}
+
+
+def test_command_runs_as_the_app(programs: Programs, app: App, run_module: RunModule) -> None:
+    found = run_module("release_command", command(programs, app, "echo one; echo two >&2"))
+    assert found == {"failed": False, "changed": True, "lines": ["one", "two"]}
+    call = programs.calls[0]
+    folder = app.release(NEW)
+    for part in (
+        "--wait --pipe --collect",
+        "--property=User=shop ",
+        f"--property=WorkingDirectory={folder}/src ",
+        f"--property=EnvironmentFile={folder}/env ",
+        f"PATH={folder}/venv/bin:/usr/local/bin:/usr/bin:/bin PADDOCK_APP=shop PADDOCK_RELEASE={NEW} ",
+        "--property=RuntimeMaxSec=9 ",
+        f"--property=ReadWritePaths={app.root}/shared ",
+    ):
+        assert part in call
+    assert call.endswith(f" {folder}/venv/bin/alembic upgrade head")
+
+
+def test_command_that_fails(programs: Programs, app: App, run_module: RunModule) -> None:
+    found = run_module("release_command", command(programs, app, "echo 'unable to open database file'; exit 3"))
+    assert (found["failed"], found["rc"], found["lines"]) == (True, 3, ["unable to open database file"])
+    assert found["msg"].splitlines()[0] == "app shop: 'alembic upgrade head' failed with exit code 3"
+    assert found["msg"].splitlines()[1].startswith("Hint: SQLite cannot open its file")
+
+
+def test_command_that_is_not_there(programs: Programs, app: App, run_module: RunModule) -> None:
+    arguments = command(programs, app, "")
+    found = run_module("release_command", {**arguments, "argv": ["alembik"]})
+    assert found["msg"] == (
+        "app shop: there is no command 'alembik' in the release; is the package that has it in the requirements?"
+    )
+    assert programs.calls == []
+
+
+def test_command_is_taken_word_by_word(programs: Programs, app: App, run_module: RunModule) -> None:
+    script = app.release(NEW) / "src/bin/migrate"
+    script.parent.mkdir(parents=True)
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    arguments = command(programs, app, "true")
+    assert run_module("release_command", {**arguments, "argv": ["./bin/migrate", "$HOME"]})["failed"] is False
+    assert programs.calls[0].endswith(f" {app.release(NEW)}/src/bin/migrate $$HOME")
+
+
+def test_command_in_check_mode(programs: Programs, app: App, run_module: RunModule) -> None:
+    assert run_module("release_command", command(programs, app, ""), check=True) == {"failed": False, "changed": True}
+    assert programs.calls == []
