@@ -160,11 +160,9 @@ def test_a_release_as_the_app_and_nginx_find_it(case: Case) -> None:
 
 
 def test_owners_and_modes_do_not_depend_on_the_version_of_python(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What Python 3.14 does by default.
-    data_filter = getattr(tarfile, "data_filter", None)
-    if not data_filter:
-        pytest.skip("this Python has no filters")
-    monkeypatch.setattr(tarfile.TarFile, "extraction_filter", staticmethod(data_filter))
+    # Python 3.14 filters by default; what has no filters, such as Debian 12's Python, has none to be set here either.
+    if data_filter := getattr(tarfile, "data_filter", None):
+        monkeypatch.setattr(tarfile.TarFile, "extraction_filter", staticmethod(data_filter))
     case.build().run()
     found = (case.app.release(NEW) / "src/shop").stat()
     assert (found.st_mode & 0o7777, found.st_gid) == (0o750, GROUP)
