@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, write
-from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import UNITS, show, systemctl
+from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import UNITS, SystemdError, show, systemctl
 
 
 class Instance:
@@ -57,6 +58,7 @@ class Instance:
 
     def start(self) -> bool:
         """Enable and start the instance with the units that it came with, and return whether that changed anything."""
+        self._cancel_retirement()
         self._install_units(self.release)
         enabled, active = self._state()
         # Enabled before it gets traffic: a reboot at any moment then brings up what is live.
@@ -66,6 +68,16 @@ class Instance:
             self._forget_failures()
             systemctl("start", *self.units)
         return not (enabled and active)
+
+    def _cancel_retirement(self) -> None:
+        # The time of a standby instance may come at any moment, also between this start and the switch to it.
+        retire = f"{self.app.name}-retire-{self.release}"
+        units = [f"{retire}.timer", f"{retire}.service"]
+        found = show(units, "ActiveState")
+        due = [unit for unit in units if unit in found and found[unit]["ActiveState"] != "inactive"]
+        if due:
+            with contextlib.suppress(SystemdError):  # it may have come just now; then start() starts it again
+                systemctl("stop", *due)
 
     def _forget_failures(self) -> None:
         failed = [unit for unit, entry in show(self.units, "ActiveState").items() if entry["ActiveState"] == "failed"]

@@ -15,7 +15,8 @@ description:
     connections go to the new release at once, and nothing is reloaded.
   - Then it asks through the public listener until this release answers several times in a row. If it does not, the
     link goes back to the release before, and the module fails.
-  - The instance of the release is enabled and started first, if it is not yet: so this is a rollback as well.
+  - The instance of the release is enabled and started first, if it is not yet, and must then answer over its own
+    socket before the link is changed. So this is a rollback as well. If it waits to be retired, it no longer is.
   - The instance that was live is disabled, but keeps running for what it still has to answer.
 author: paddock.fastapi contributors
 options:
@@ -171,10 +172,19 @@ def main() -> None:
         module.exit_json(**result)
     if release not in app.complete():
         module.fail_json(msg=f"app {app.name}: there is no release {release} on this host; deploy it first", **result)
+    expected = Expectation(wanted["path"], wanted["status"], wanted["contains"], release)
     try:
         take(app, wanted["lock"])
         # Enabled before the rename: a reboot at any moment brings up what is live.
-        Instance(app, release).start()
+        if Instance(app, release).start():
+            # It did not run, or no longer: a standby instance may have been retired since it was chosen.
+            gate = Target(wanted["host"], socket=str(app.socket(release)))
+            proven, _, answer = until_healthy(gate, expected, timeout=wanted["timeout"], successes=1, interval=0.05)
+            if not proven:
+                result |= {"live": before, "changed": False, "answer": as_result(answer)}
+                reason = f"app {app.name}: cannot switch to {release}: over its own socket, {answer.problem}"
+                lines = journal(app.service_unit(release))
+                module.fail_json(msg=report(reason, lines, f"Last lines of {app.service_unit(release)}"), **result)
         app.point_current(release)
     except (LockedError, OSError, SystemdError) as error:
         result |= {"live": before, "changed": False}
@@ -186,7 +196,6 @@ def main() -> None:
         tls=bool(wanted["certificate"]),
         certificate=wanted["certificate"],
     )
-    expected = Expectation(wanted["path"], wanted["status"], wanted["contains"], release)
     proven, requests, answer = until_healthy(
         target, expected, timeout=wanted["timeout"], successes=wanted["successes"], interval=0.05
     )

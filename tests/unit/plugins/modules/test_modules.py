@@ -409,6 +409,34 @@ def test_switch(programs: Programs, app: App, run_module: RunModule, monkeypatch
     assert str(asked[0]["target"]) == "https://shop.example.com:443"
 
 
+def test_switch_to_a_standby_that_is_about_to_retire_keeps_it(
+    programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.point_current(LIVE)
+    timer = f"shop-retire-{NEW}.timer"
+    systemctl(programs, {**both(NEW, "active enabled"), timer: "active enabled"})
+    asked = answering(monkeypatch, switch, Answer("", 200, "", NEW), healthy=True)
+    assert run_module("switch", SWITCH)["live"] == NEW
+    assert changes(programs)[0] == f"systemctl stop {timer}"
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_switch_to_an_instance_that_has_retired_gates_it_first(
+    programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, *, healthy: bool
+) -> None:
+    app.point_current(LIVE)
+    systemctl(programs, both(NEW, "inactive disabled"))
+    programs.add("journalctl", "echo 'the last line'")
+    asked = answering(monkeypatch, switch, Answer("" if healthy else "no answer", 200, "", NEW), healthy=healthy)
+    found = run_module("switch", SWITCH)
+    assert str(asked[0]["target"]) == f"unix:{app.socket(NEW)}"
+    assert len(asked) == (2 if healthy else 1)
+    assert app.live() == found["live"] == (NEW if healthy else LIVE)
+    if not healthy:
+        assert found["msg"].startswith(f"app shop: cannot switch to {NEW}: over its own socket, no answer")
+
+
 def test_switch_to_what_is_live_proves_it_again(
     programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
