@@ -59,7 +59,7 @@ class Instance:
     def start(self) -> bool:
         """Enable and start the instance with the units that it came with, and return whether that changed anything."""
         self._cancel_retirement()
-        self._install_units(self.release)
+        self.install_units(self.release)
         enabled, active = self._state()
         # Enabled before it gets traffic: a reboot at any moment then brings up what is live.
         if not enabled:
@@ -95,10 +95,10 @@ class Instance:
         systemctl("disable", "--quiet", "--now", *self.units)
         self._forget_failures()
         if live := self.app.live():
-            self._install_units(live)
+            self.install_units(live)
         return True
 
-    def _install_units(self, release: str) -> None:
+    def install_units(self, release: str) -> None:
         """Make the template units those that a release came with: so a rollback brings back the sandbox as well."""
         kept = self.app.release(release) / "units"
         if kept.is_dir():

@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 import typing as t
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -206,10 +206,15 @@ def pending(apps: Iterable[Mapping[str, t.Any]], states: Mapping[str, Mapping[st
     return result
 
 
-def prunable(complete: list[str], keep: int, protected: Iterable[str | None]) -> list[str]:
-    """Choose the releases to delete: the oldest beyond `keep`, never a protected one (live, standby)."""
+def prunable(complete: list[str], keep: int, protected: Iterable[str | None], bad: Collection[str] = ()) -> list[str]:
+    """Choose the releases to delete beyond `keep`: bad ones first, then the oldest, never a protected one.
+
+    protected: the live one, and those that run. A series of failures must not push out what can be gone back to.
+    """
     spared = set(protected)
-    others = [release for release in complete if release not in spared]
+    others = sorted(
+        (release for release in complete if release not in spared), key=lambda name: (name not in bad, name)
+    )
     room = max(0, keep - len(set(complete) & spared))
     return others[: len(others) - room] if len(others) > room else []
 

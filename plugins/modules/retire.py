@@ -95,7 +95,7 @@ def main() -> None:
     try:
         state = app_states([app.name])[app.name]
         running = _running(app)
-        pruned = prunable(app.complete(), module.params["keep"], {state["live"], *running})
+        pruned = prunable(app.complete(), module.params["keep"], {state["live"], *running}, state["bad"])
         result = {"retired": state["stale"], "pruned": pruned, "changed": bool(state["stale"] or pruned)}
         if module.check_mode:
             module.exit_json(**result)

@@ -223,6 +223,8 @@ def main() -> None:
 def _go_back(app: App, before: str | None) -> None:
     if before:
         app.point_current(before)
+        with contextlib.suppress(OSError, SystemdError):  # it serves; its units are what a restart would need
+            Instance(app, before).install_units(before)
     else:
         app.current.unlink()
 

@@ -28,8 +28,9 @@ def live(host: Host) -> str:
 
 
 def running(host: Host) -> set[str]:
-    listed = host.check_output("systemctl list-units --plain --no-legend --state=active 'notes@*.service'")
-    return set(re.findall(r"notes@(\S+)\.service", listed))
+    """Return the releases of which anything is still there: a service, though it is stopping, or a socket."""
+    listed = host.check_output("systemctl list-units --plain --no-legend --state=active,deactivating 'notes@*'")
+    return set(re.findall(r"notes@(\S+)\.(?:service|socket)", listed))
 
 
 def test_the_changed_app_is_live(host: Host) -> None:

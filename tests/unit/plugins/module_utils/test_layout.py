@@ -278,6 +278,12 @@ def test_pending_prefers_the_live_release_and_then_the_newest() -> None:
     assert (newest["release"], newest["bad"]) == (same[2], "why")
 
 
+def test_bad_releases_are_pruned_before_good_ones() -> None:
+    releases = [f"2026110{day}T000000Z-aaaaaaaaaaaa" for day in (1, 2, 3, 4, 5)]
+    assert prunable(releases, 3, {releases[4]}, {releases[2], releases[3]}) == [releases[2], releases[3]]
+    assert prunable(releases, 2, {releases[4]}, {releases[3]}) == [releases[3], releases[0], releases[1]]
+
+
 @pytest.fixture
 def three(tmp_path: Path) -> App:
     app = App("shop", tmp_path)
