@@ -92,7 +92,7 @@ def test_a_cold_rollback_to_a_release_by_name_without_source_or_index(fleet: Fle
     # The time is the run's, the same on both hosts.
     assert len(set(first.values())) == 1
     apps = version(1, source="/nowhere/at/all", index_url="http://127.0.0.1:9/simple")
-    played = fleet.play("rollback", fastapi_apps=apps, release=first["debian12"])
+    played = fleet.play("rollback", fastapi_apps=apps, app="notes", release=first["debian12"])
     assert played.code == 0, played.output
     serves(fleet, first)
 
