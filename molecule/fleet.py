@@ -47,6 +47,7 @@ class Fleet:
         """Run a playbook of the collection."""
         process = self.start(playbook, *arguments, inventory=inventory, **variables)
         output, _ = process.communicate()
+        print(output)  # noqa: T201  # pytest shows it when the test fails
         return Played(process.returncode, output)
 
     def each(self, command: str) -> dict[str, str]:
