@@ -21,10 +21,10 @@ class Instance:
         self.units = [app.socket_unit(release), app.service_unit(release)]
 
     def write_units(self, contents: dict[str, str], *, check: bool) -> list[dict[str, str]]:
-        """Write the app's template units and return the differences."""
+        """Write the app's template units and return the differences. contents: by what follows the app's name."""
         differences = []
-        for kind, content in sorted(contents.items()):
-            path = UNITS / f"{self.app.name}@.{kind}"
+        for suffix, content in sorted(contents.items()):
+            path = UNITS / f"{self.app.name}{suffix}"
             before = path.read_text(encoding="utf-8") if path.exists() else ""
             if before != content:
                 differences.append(
@@ -43,8 +43,8 @@ class Instance:
         for name, content in files.items():
             write(folder / name, content, 0o750 if name == "run" else 0o640, group)
         (folder / "units").mkdir(mode=0o750, exist_ok=True)
-        for kind, content in units.items():
-            write(folder / "units" / kind, content, 0o640, group)
+        for suffix, content in units.items():
+            write(folder / "units" / suffix, content, 0o640, group)
 
     def _state(self) -> tuple[bool, bool]:
         """Tell whether the instance is enabled, and whether it is active."""

@@ -41,7 +41,7 @@ options:
     type: dict
     default: {}
   units:
-    description: Contents of the app's template units, C(service) and C(socket).
+    description: Contents of the app's template units, by what follows the app's name in theirs.
     type: dict
     default: {}
   lock:
@@ -72,8 +72,8 @@ EXAMPLES = r"""
     files:
       run: "{{ lookup('ansible.builtin.template', 'run.j2') }}"
     units:
-      service: "{{ lookup('ansible.builtin.template', 'app.service.j2') }}"
-      socket: "{{ lookup('ansible.builtin.template', 'app.socket.j2') }}"
+      "@.service": "{{ lookup('ansible.builtin.template', 'app.service.j2') }}"
+      "@.socket": "{{ lookup('ansible.builtin.template', 'app.socket.j2') }}"
 
 - name: Remove an instance that did not pass its gate
   paddock.fastapi.instance:

@@ -13,7 +13,8 @@ import yaml
 ROLES = Path(__file__).parents[2] / "roles"
 NAMES = sorted(path.name for path in ROLES.iterdir())
 TASK_FILES = sorted(ROLES.glob("*/tasks/*.yml")) + sorted(ROLES.glob("*/handlers/*.yml"))
-TEMPLATES = sorted(ROLES.glob("*/templates/*"))
+# One that begins with _ is a part of others.
+TEMPLATES = sorted(ROLES.glob("*/templates/[!_]*"))
 # Ansible's type for a value of Python's.
 TYPES = {str: ("str", "path"), int: ("int",), bool: ("bool",), list: ("list",), dict: ("dict",)}
 MAX_TASKS = 12

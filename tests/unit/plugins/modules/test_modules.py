@@ -174,7 +174,7 @@ START = {
     "app": "shop",
     "release": NEW,
     "files": {"run": "#!/bin/sh\n", "gunicorn.conf.py": "x\n"},
-    "units": {"service": "[Service]\n", "socket": "[Socket]\n"},
+    "units": {"@.service": "[Service]\n", "@.socket": "[Socket]\n"},
 }
 
 
@@ -186,7 +186,7 @@ def test_instance_starts(programs: Programs, srv: Path, units: Path, run_module:
     assert [entry["after_header"] for entry in found["diff"]] == [
         str(units / f"shop@.{kind}") for kind in ("service", "socket")
     ]
-    assert (units / "shop@.service").read_text() == (folder / "units/service").read_text() == "[Service]\n"
+    assert (units / "shop@.service").read_text() == (folder / "units/@.service").read_text() == "[Service]\n"
     assert (folder / "run").stat().st_mode & 0o7777 == 0o750
     assert (folder / "gunicorn.conf.py").stat().st_mode & 0o7777 == 0o640
     assert (folder / "run").stat().st_gid == GROUP
@@ -199,8 +199,8 @@ def test_instance_starts(programs: Programs, srv: Path, units: Path, run_module:
 
 def test_instance_that_runs_is_left_alone(programs: Programs, srv: Path, units: Path, run_module: RunModule) -> None:
     release_folder(srv / "shop", NEW)
-    for kind, text in START["units"].items():  # type: ignore[attr-defined]
-        (units / f"shop@.{kind}").write_text(text)
+    for suffix, text in START["units"].items():  # type: ignore[attr-defined]
+        (units / f"shop{suffix}").write_text(text)
     systemctl(programs, both(NEW, "active enabled"))
     found = run_module("instance", START)
     assert (found["changed"], found["diff"]) == (False, [])
@@ -249,7 +249,7 @@ def test_instance_goes_and_the_live_units_come_back(
 ) -> None:
     kept = release_folder(srv / "shop", LIVE) / "units"
     kept.mkdir()
-    (kept / "service").write_text("[Live]\n")
+    (kept / "@.service").write_text("[Live]\n")
     (srv / "shop/current").symlink_to(f"releases/{LIVE}")
     (units / "shop@.service").write_text("[New]\n")
     systemctl(programs, both(NEW, "failed enabled"))
