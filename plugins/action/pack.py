@@ -122,6 +122,7 @@ def _fits(app: Settings, version: str) -> bool:
 
 
 def recipe() -> str:
-    """Return a digest of the collection's own part of a release: templates and server packages."""
-    files = sorted([*(ROLES / "service/templates").glob("*"), ROLES / "app/files/server-requirements.txt"])
+    """Return a digest of the collection's own part of a release: templates, what runs beside it, server packages."""
+    found = [*(ROLES / "service/templates").glob("*"), *(ROLES / "service/files").glob("*.py")]
+    files = sorted([*found, ROLES / "app/files/server-requirements.txt"])
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()

@@ -193,11 +193,11 @@ def test_a_requirement_of_python_that_is_none() -> None:
 def test_the_recipe_covers_templates_and_server_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = pack_action.recipe()
     assert before == pack_action.recipe()
-    names = {"service/templates/run.j2": "a", "app/files/server-requirements.txt": "b"}
+    names = {"service/templates/run.j2": "a", "service/files/x.py": "b", "app/files/server-requirements.txt": "d"}
     monkeypatch.setattr(pack_action, "ROLES", write_files(tmp_path, names))
     found = {pack_action.recipe()}
     for name in names:
         write_files(tmp_path, {name: "c"})
         found.add(pack_action.recipe())
-    assert len(found) == 3
+    assert len(found) == 4
     assert before not in found
