@@ -57,18 +57,15 @@ written:
 
 import os
 import re
-import subprocess
 import typing as t
 from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import write
+from ansible_collections.paddock.fastapi.plugins.module_utils._nginx import UNLOADED, check
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl
 
-NGINX = "/usr/sbin/nginx"
-# There while files are written that NGINX has not loaded: a run that was killed in between is made good by the next.
-UNLOADED = Path("/run/paddock-nginx-unloaded")
 # What a file or link was: a link's target or a file's content; None if there was nothing.
 Former = tuple[t.Literal["link", "file"], bytes] | None
 
@@ -100,7 +97,7 @@ def apply(changes: Mapping[Path, str | None]) -> str:
         else:
             path.parent.mkdir(mode=0o755, exist_ok=True)
             write(path, content, 0o644)
-    problem = _check()
+    problem = check()
     if UNLOADED.exists() and not problem:
         if show(["nginx.service"], "ActiveState")["nginx.service"]["ActiveState"] == "active":
             systemctl("reload", "nginx.service")
@@ -145,13 +142,6 @@ def main() -> None:
 
 def _as_former(content: str | None) -> Former:
     return None if content is None else ("file", content.encode())
-
-
-def _check() -> str:
-    """Return what NGINX has against its configuration, or an empty text."""
-    done = subprocess.run([NGINX, "-t"], capture_output=True, text=True, check=False)
-    lines = [line for line in done.stderr.splitlines() if "[emerg]" in line or "[crit]" in line]
-    return "\n".join(lines or [done.stderr.strip() or f"it ended with {done.returncode}"]) if done.returncode else ""
 
 
 def _explain(problem: str, ours: set[Path]) -> str:

@@ -10,7 +10,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.paddock.fastapi.plugins.modules import kernel_minimum, nginx_config
+from ansible_collections.paddock.fastapi.plugins.module_utils import _nginx
+from ansible_collections.paddock.fastapi.plugins.modules import kernel_minimum
 from ansible_collections.paddock.fastapi.plugins.modules.kernel_minimum import HEADER
 from ansible_collections.paddock.fastapi.tests.unit.helpers import (
     Programs,
@@ -63,7 +64,7 @@ class Nginx:
 @pytest.fixture
 def nginx(tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Nginx:
     made = Nginx(tmp_path, programs)
-    monkeypatch.setattr(nginx_config, "NGINX", str(programs.folder / "nginx"))
+    monkeypatch.setattr(_nginx, "NGINX", str(programs.folder / "nginx"))
     return made
 
 
