@@ -129,6 +129,15 @@ class App:
         with (self.root / "rollouts.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
+    def events(self) -> list[dict[str, t.Any]]:
+        """Read the app's log of rollouts, oldest first. A line that a full disk cut short is left out."""
+        found = []
+        with contextlib.suppress(OSError):
+            for line in (self.root / "rollouts.jsonl").read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(ValueError):
+                    found.append(t.cast("dict[str, t.Any]", json.loads(line)))
+        return found
+
     def point_current(self, release: str) -> None:
         """Make a release the live one, by one rename(2): NGINX resolves the link at every connect."""
         beside = self.root / ".current.new"
@@ -223,17 +232,19 @@ class NoTargetError(ValueError):
     """There is nothing to roll back to; the message says why."""
 
 
+def rollback_targets(state: Mapping[str, t.Any]) -> list[str]:
+    """Return the releases that were live before and are not bad, the last one first. state: what host_facts found."""
+    proven: Mapping[str, float] = state["proven"]
+    good = (release for release in proven if release != state["live"] and release not in state["bad"])
+    return sorted(good, key=lambda release: proven[release], reverse=True)
+
+
 def rollback_target(name: str, state: Mapping[str, t.Any], wanted: str | None = None) -> str:
     """Choose the release that a rollback goes to: the one wanted, or the last that was live before this one.
 
     state: what host_facts found. A bad release is never chosen, nor one that never was live.
     Raises NoTargetError.
     """
-    good: dict[str, float] = {
-        release: when
-        for release, when in state["proven"].items()
-        if release != state["live"] and release not in state["bad"]
-    }
     if wanted:
         if wanted == state["live"]:
             raise NoTargetError(f"app {name}: release {wanted} is live already")
@@ -243,6 +254,7 @@ def rollback_target(name: str, state: Mapping[str, t.Any], wanted: str | None = 
         if wanted in state["bad"]:
             raise NoTargetError(f"app {name}: release {wanted} is marked bad: {state['bad'][wanted]}")
         return wanted
+    good = rollback_targets(state)
     if not good:
         raise NoTargetError(f"app {name}: there is no earlier good release on this host to go back to")
-    return max(good, key=lambda release: good[release])
+    return good[0]

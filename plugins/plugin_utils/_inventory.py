@@ -27,7 +27,7 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
     resolve,
 )
 from ansible_collections.paddock.fastapi.plugins.plugin_utils._certificate import CertificateError, check_pair
-from ansible_collections.paddock.fastapi.plugins.plugin_utils._source import SourceError, locate, pack
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._source import SourceError, classify, locate, pack
 
 # Where users list their apps.
 VARIABLE = "fastapi_apps"
@@ -148,6 +148,19 @@ def _pack_once(app: Settings, base: Path) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", json.loads(packed))
 
 
+def fingerprint(app: Settings, base: Path) -> tuple[str | None, str]:
+    """Return the fingerprint of an app's source as it is now, or None and why it cannot be told.
+
+    For those who look: git would have to be fetched, and a server of git that does not answer must not make them wait.
+    """
+    try:
+        if classify(app["source"], base) == "git":
+            return None, "it is in git, which is not fetched to look"
+        return _pack_once(app, base)["fingerprint"], ""
+    except SourceError as error:
+        return None, str(error)
+
+
 class Run:
     """Files of one run of ansible-playbook, which all its hosts share and which vanish with it."""
 
@@ -205,12 +218,17 @@ def lock_for(states: Mapping[str, Mapping[str, t.Any]], wait: int) -> dict[str, 
     """
     mine = Run().holder()
     others = {name: state["lock"] for name, state in states.items() if state["lock"]}
-    dead = [held["run"] for held in others.values() if held["control"] == mine["control"] and not _lives(held["pid"])]
+    dead = [held["run"] for held in others.values() if is_dead(held)]
     mine["dead"] = dead
     problems = [Problem(name, "", describe(held)) for name, held in others.items() if not is_free(held, mine)]
     if problems and not wait:
         raise SettingsError(problems)
     return mine
+
+
+def is_dead(held: Mapping[str, t.Any]) -> bool:
+    """Tell whether this machine knows that the holder of a lock has ended: it ran here, and runs no more."""
+    return held["control"] == _control_node() and not _lives(held["pid"])
 
 
 def _lives(pid: int) -> bool:

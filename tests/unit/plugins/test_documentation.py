@@ -16,7 +16,7 @@ from ansible_collections.paddock.fastapi.tests.unit.helpers import COLLECTION, R
 
 PLUGINS = "ansible_collections.paddock.fastapi.plugins"
 # The action fills these in.
-INTERNAL = {"release": {"archive", "environment", "server_requirements"}}
+INTERNAL = {"release": {"archive", "environment", "server_requirements"}, "status": {"apps"}}
 # The action keeps these to itself: they reach the host as a file.
 NOT_SENT = {"release": {"env"}}
 
@@ -59,7 +59,7 @@ def specification(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, t.Any
 
 def test_there_are_plugins() -> None:
     assert len(MODULES) >= 12
-    assert ONLY_ACTIONS == ["choose_release", "pack", "validate"]
+    assert ONLY_ACTIONS == ["choose_release", "pack", "status_report", "validate"]
     assert set(ACTIONS) <= set(MODULES), "every action is documented as a module"
     assert (COLLECTION / "galaxy.yml").is_file()
 

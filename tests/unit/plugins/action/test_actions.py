@@ -15,8 +15,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible import constants
 from ansible_collections.paddock.fastapi.plugins.action import pack as pack_action
-from ansible_collections.paddock.fastapi.plugins.module_utils._settings import SettingsError
+from ansible_collections.paddock.fastapi.plugins.action import status as status_action
+from ansible_collections.paddock.fastapi.plugins.module_utils._settings import SettingsError, digest, resolve
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import fingerprint
 from ansible_collections.paddock.fastapi.tests.unit.helpers import AS_ROOT, LIVE, ROOT, an_app, write_files
 
 PYTHON = platform.python_version()
@@ -201,3 +204,141 @@ def test_the_recipe_covers_templates_and_server_packages(tmp_path: Path, monkeyp
         found.add(pack_action.recipe())
     assert len(found) == 4
     assert before not in found
+
+
+# -- status ---------------------------------------------------------------------------------------------------------
+
+FOUND: dict[str, t.Any] = {
+    "ansible_facts": {"paddock": {"nginx": "1.26.3"}},
+    "nginx": {"installed": True, "active": True, "enabled": True, "unloaded": False, "problem": "", "files": {}},
+    "apps": [],
+}
+REPORT: dict[str, t.Any] = {
+    "name": "Report",
+    "paddock.fastapi.status_report": {"hosts": "{{ ansible_play_hosts_all }}"},
+    "run_once": True,
+}
+
+
+def report(folder: Path, found: dict[str, t.Any], **options: t.Any) -> tuple[int, str]:
+    """Run status_report on what was found on both hosts."""
+    task = {**REPORT, "paddock.fastapi.status_report": {"hosts": "{{ ansible_play_hosts_all }}", **options}}
+    return play(folder, [task], status_found=found)
+
+
+def test_a_report_is_shown_as_lines(tmp_path: Path) -> None:
+    code, output = report(tmp_path, FOUND)
+    assert code == 0, output
+    lines = output.splitlines()
+    assert "2 hosts, 0 apps: all is well" in lines
+    assert [line.split()[:2] for line in lines if line.startswith("ok  ")] == [["ok", "web1"], ["ok", "web2"]]
+
+
+@pytest.mark.parametrize(
+    ("enabled", "fail_on", "fails"),
+    [
+        (True, "critical", False),
+        (True, "warning", False),
+        (False, "critical", False),
+        (False, "warning", True),
+        (None, "critical", True),
+        (None, "warning", True),
+        (None, "never", False),
+    ],
+)
+def test_what_makes_a_report_fail(tmp_path: Path, enabled: bool | None, fail_on: str, fails: bool) -> None:  # noqa: FBT001
+    found = {**FOUND, "nginx": {**FOUND["nginx"], "enabled": enabled}} if enabled is not None else {"msg": "no systemd"}
+    code, output = report(tmp_path, found, fail_on=fail_on)
+    assert bool(code) is fails, output
+    assert (f"; not well: web1, web2 (-e fail_on={fail_on})" in " ".join(output.split())) is fails
+
+
+def test_a_report_goes_to_a_file(tmp_path: Path) -> None:
+    code, output = report(tmp_path, FOUND, format="json", output=f"{tmp_path}/out.json")
+    assert code == 0, output
+    assert [host["host"] for host in json.loads((tmp_path / "out.json").read_text())["hosts"]] == ["web1", "web2"]
+    assert '"hosts"' not in output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "xml"}, "value of format must be one of: table, json, got: xml"),
+        ({"fail_on": "ever"}, "value of fail_on must be one of: warning, critical, never, got: ever"),
+        ({"output": "/nowhere/at/all"}, "-e output=/nowhere/at/all: it cannot be written: No such file or directory"),
+    ],
+)
+def test_mistakes_of_a_report(tmp_path: Path, options: dict[str, str], message: str) -> None:
+    code, output = report(tmp_path, FOUND, **options)
+    assert code != 0
+    assert message in output
+    assert "Traceback" not in output
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, t.Any], Path]:
+    """Return settings of an app, and the folder that its source is relative to."""
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    write_files(tmp_path / "shop", {"shop/main.py": "app = None\n", "requirements.txt": ""})
+    return resolve([an_app(source="shop")])[0], tmp_path
+
+
+def drift(
+    app: dict[str, t.Any], base: Path, digest_of_live: str, made_of: str | None, *others: str
+) -> dict[str, t.Any]:
+    live = f"20261121T090000Z-{digest_of_live}"
+    found = {"live": {"release": live, "fingerprint": made_of}, "releases": [live, *others]}
+    return status_action._drift(app, found, base)  # noqa: SLF001
+
+
+def test_drift(shop: tuple[dict[str, t.Any], Path]) -> None:
+    app, base = shop
+    made_of = fingerprint(app, base)[0]
+    assert made_of
+    live = digest(app, made_of, pack_action.recipe())
+    known = {"source_unknown": "", "release": None}
+    assert drift(app, base, live, made_of) == {**known, "settings": False, "source": False}
+    assert drift({**app, "workers": 9}, base, live, made_of) == {**known, "settings": True, "source": False}
+    # What NGINX or the rollout alone reads makes no new release.
+    assert drift({**app, "standby": 9}, base, live, made_of)["settings"] is False
+    older = digest(app, "older", pack_action.recipe())
+    assert drift(app, base, older, "older") == {**known, "settings": False, "source": True}
+    # The configured one lies there already, for instance after a rollback.
+    again = f"20261120T080000Z-{live}"
+    assert drift(app, base, older, "older", again)["release"] == again
+    unknown = {"settings": None, "source": None, "source_unknown": "", "release": None}
+    assert drift(app, base, "aaaaaaaaaaaa", None) == unknown
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("https://example.com/shop.git@main", "it is in git, which is not fetched to look"),
+        ("./gone", "there is no "),
+    ],
+)
+def test_drift_of_a_source_that_cannot_be_told(shop: tuple[dict[str, t.Any], Path], source: str, told: str) -> None:
+    app, base = shop
+    live = digest(app, "f", pack_action.recipe())
+    found = drift({**app, "source": source}, base, live, "f")
+    assert (found["settings"], found["source"], found["release"]) == (False, None, None)
+    assert told in found["source_unknown"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, (3, 4096, "")),
+        ({"workers": 7, "limits": {"nofile": 1024}}, (7, 1024, "")),
+        (
+            {"limits": {"nofile": 5000}},
+            (None, None, "app shop: limits.nofile: 5000 is above what this host allows, 4096"),
+        ),
+    ],
+)
+def test_sizes_that_a_new_release_would_have(options: dict[str, t.Any], expected: tuple[t.Any, t.Any, str]) -> None:
+    found: dict[str, t.Any] = {"workers": {"running": 2}, "nofile": {"running": 9}}
+    status_action._add_sizes(found, resolve([an_app(**options)])[0], HOST)  # noqa: SLF001
+    assert (found["workers"]["configured"], found["nofile"]["configured"]) == expected[:2]
+    assert found["size_problem"].startswith(expected[2])
+    assert bool(found["size_problem"]) is bool(expected[2])

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import threading
@@ -23,6 +22,7 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._layout import (
     prunable,
     release_id,
     rollback_target,
+    rollback_targets,
     write,
 )
 from ansible_collections.paddock.fastapi.tests.unit.helpers import AS_ROOT, LIVE, NEW, OLD, release_folder
@@ -307,10 +307,12 @@ def test_marks(three: App) -> None:
 
 
 def test_the_log_of_rollouts(three: App) -> None:
+    assert three.events() == []
     three.record("switched", release=NEW, before=OLD)
     three.record("rolled back", release=OLD, before=NEW)
-    entries = [json.loads(line) for line in (three.root / "rollouts.jsonl").read_text().splitlines()]
-    assert [(entry["event"], entry["release"], entry["before"]) for entry in entries] == [
+    with (three.root / "rollouts.jsonl").open("a") as file:
+        file.write('{"event": "cut short by a full disk')
+    assert [(entry["event"], entry["release"], entry["before"]) for entry in three.events()] == [
         ("switched", NEW, OLD),
         ("rolled back", OLD, NEW),
     ]
@@ -325,6 +327,7 @@ STATE: dict[str, t.Any] = {
 
 
 def test_a_rollback_goes_to_what_was_live_before() -> None:
+    assert rollback_targets(STATE) == [OLD, LIVE]
     assert rollback_target("shop", STATE) == OLD, "the last that was live, not the one that was built last"
     assert rollback_target("shop", {**STATE, "bad": {OLD: "why"}}) == LIVE
     assert rollback_target("shop", {**STATE, "proven": {NEW: 4.0, LIVE: 1.0}}) == LIVE, (

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 import re
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -16,7 +18,13 @@ from ansible import constants
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import Settings, SettingsError
-from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import Run, base_folder, plain, read_apps
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import (
+    Run,
+    base_folder,
+    is_dead,
+    plain,
+    read_apps,
+)
 from ansible_collections.paddock.fastapi.tests.unit.helpers import a_key, an_app, certificate_pem, key_pem
 
 
@@ -222,3 +230,13 @@ def test_stamps(local_tmp: Path) -> None:
     assert local_tmp
     assert re.fullmatch(r"\d{8}T\d{6}Z", Run().stamp())
     assert Run().stamp() == Run().stamp()
+
+
+def test_a_run_of_this_machine_is_dead_when_its_process_is_gone(local_tmp: Path) -> None:
+    assert local_tmp
+    mine = Run().holder()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert not is_dead({**mine, "pid": os.getpid()})
+    assert is_dead({**mine, "pid": ended.pid})
+    assert not is_dead({**mine, "pid": ended.pid, "control": "elsewhere"}), "only its own machine knows"

@@ -1,0 +1,69 @@
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Show what was found on all hosts."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import plain
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._report import LEVELS, fleet, summary, table, unwell
+
+FORMATS = ["table", "json"]
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Judge and show; nothing is sent anywhere."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset({"hosts", "format", "output", "fail_on", "certificate_days"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Return the worst level."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        _, wanted = self.validate_argument_spec(
+            argument_spec={
+                "hosts": {"type": "list", "elements": "str", "required": True},
+                "format": {"type": "str", "choices": FORMATS, "default": "table"},
+                "output": {"type": "path"},
+                "fail_on": {"type": "str", "choices": [*LEVELS[1:], "never"], "default": "critical"},
+                "certificate_days": {"type": "int", "default": 14},
+            }
+        )
+        hostvars = (task_vars or {})["hostvars"]
+        found = {host: _registered(hostvars[host], "status_found") for host in wanted["hosts"]}
+        files = {host: _registered(hostvars[host], "nginx_expected") for host in wanted["hosts"]}
+        document = fleet(found, files, wanted["certificate_days"])
+        lines = table(document) if wanted["format"] == "table" else json.dumps(document, indent=2).splitlines()
+        if wanted["output"]:
+            _write(Path(wanted["output"]), "\n".join(lines) + "\n")
+        else:
+            # Lines as they are, in every version of Ansible: the default callback would show a result quoted.
+            for line in lines:
+                Display().display(line)
+        result |= {"changed": False, "level": document["level"]}
+        least = wanted["fail_on"]
+        if least != "never" and (names := unwell(document, least)):
+            told = f"{summary(document)}; not well: {', '.join(names)} (-e fail_on={least})"
+            result |= {"failed": True, "msg": told}
+        return result
+
+
+def _registered(variables: t.Any, name: str) -> dict[str, t.Any]:
+    return t.cast("dict[str, t.Any]", plain(variables[name])) if name in variables else {}
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise AnsibleActionFail(f"-e output={path}: it cannot be written: {error.strerror}") from None
