@@ -125,14 +125,19 @@ def main() -> None:
     }
     if module.check_mode:
         module.exit_json(**result)
+    unloaded, found = UNLOADED.exists(), ""
     try:
-        problem = _explain(found, set(wanted)) if (found := apply(changes)) else ""
+        found = apply(changes)
+        problem = _explain(found, set(wanted)) if found else ""
     except (OSError, SystemdError) as error:
         problem = f"NGINX cannot be configured: {error}"
     if problem:
         # Whatever it was: if the files stayed, the next run would find nothing to change and never load them.
         for path in changes:
             restore(path, before[path])
+        if found and not unloaded:
+            # NGINX has loaded what is there again. A reload by the next run would cost idle clients their connections.
+            UNLOADED.unlink(missing_ok=True)
         result |= {"changed": False, "written": []}
         module.fail_json(
             msg=f"{problem}\nIts files are as they were before, and NGINX goes on with what it has loaded.", **result

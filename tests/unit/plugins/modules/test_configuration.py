@@ -65,6 +65,7 @@ class Nginx:
 def nginx(tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Nginx:
     made = Nginx(tmp_path, programs)
     monkeypatch.setattr(_nginx, "NGINX", str(programs.folder / "nginx"))
+    monkeypatch.setattr(nginx_config, "UNLOADED", tmp_path / "unloaded")
     return made
 
 
@@ -139,6 +140,20 @@ def test_what_nginx_does_not_accept_is_put_back(
     assert found["msg"] == f"NGINX does not accept its configuration: {advice}.\n{emerg}\n{GOES_ON}"
     assert nginx.content == BEFORE
     assert nginx.reloads == 0
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_was_put_back_is_not_loaded_again_unless_it_never_was(
+    nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule, *, killed: bool
+) -> None:
+    """A reload closes the connections of clients that wait, so there is none without need."""
+    nginx.judge("exit 1")
+    if killed:  # an earlier run, after it had written
+        nginx_config.UNLOADED.touch()
+    assert run_module("nginx_config", wanted)["failed"] is True
+    nginx.judge("")
+    assert run_module("nginx_config", {"files": {}})["failed"] is False
+    assert nginx.reloads == killed
 
 
 def test_a_check_that_fails_without_a_word(nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule) -> None:
