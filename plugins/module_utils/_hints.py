@@ -70,6 +70,14 @@ HINTS: tuple[tuple[str, str], ...] = (
         ),
         "something that the app needs (its database, for one) does not answer: check its address, and that it runs",
     ),
+    (
+        r"Booting worker with pid: \d+\s*\Z",
+        "importing the app takes too long: it waits for something, or needs a longer health.timeout",
+    ),
+    (
+        r"Waiting for application startup\.\s*\Z",
+        "the app's lifespan takes too long: it waits for something, or needs a longer health.timeout",
+    ),
     (r"Worker failed to boot|App failed to load", "the app fails while it starts: see the lines above"),
 )
 
@@ -96,7 +104,7 @@ def report(reason: str, lines: Iterable[str], title: str) -> str:
     advice = hint(shown)
     parts = [reason]
     if advice:
-        parts.append(f"Hint: {advice}.")
+        parts.append(f"Hint: {advice}{'' if advice.endswith('?') else '.'}")
     if shown:
         parts.append(f"{title}:\n" + "\n".join(f"  {line}" for line in shown))
     return "\n".join(parts)

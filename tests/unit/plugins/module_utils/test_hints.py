@@ -79,6 +79,11 @@ MESSAGES: list[tuple[str, str]] = [
     ),
     ("ConnectionRefusedError: [Errno 111] Connect call failed ('127.0.0.1', 5432)", "something that the app needs "),
     ("socket.gaierror: [Errno -3] Temporary failure in name resolution", "something that the app needs "),
+    ("[INFO] Using worker: Worker\n[INFO] Booting worker with pid: 7", "importing the app takes too long: "),
+    (
+        "[INFO] Started server process [7]\n[INFO] Waiting for application startup.",
+        "the app's lifespan takes too long: ",
+    ),
     (
         "[ERROR] Worker failed\ngunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>",
         "the app fails while it starts: ",
@@ -99,7 +104,13 @@ def test_every_hint_has_a_message_here() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    ["", "INFO:     Application startup complete.", "TypeError: 'NoneType' object is not callable", "KeyError: 'id'"],
+    [
+        "",
+        "[INFO] Booting worker with pid: 7\n[INFO] Waiting for application startup.\n[INFO] Application started.",
+        "INFO:     Application startup complete.",
+        "TypeError: 'NoneType' object is not callable",
+        "KeyError: 'id'",
+    ],
 )
 def test_no_hint_is_better_than_a_wrong_one(message: str) -> None:
     assert hint([message]) == ""
@@ -113,6 +124,12 @@ def test_a_report_begins_with_the_reason() -> None:
         "Its last lines:\n"
         "  Traceback:\n"
         "  KeyError: 'SECRET'"
+    )
+
+
+def test_a_hint_that_asks_ends_as_a_question() -> None:
+    assert "\nHint: x is not installed in the release: is it in the requirements, and is app_dir right?\n" in report(
+        "It failed", ["No module named 'x'"], "Its last lines"
     )
 
 
