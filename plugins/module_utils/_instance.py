@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import json
+from pathlib import Path
 
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, write
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import UNITS, SystemdError, show, systemctl
@@ -83,6 +85,40 @@ class Instance:
         failed = [unit for unit, entry in show(self.units, "ActiveState").items() if entry["ActiveState"] == "failed"]
         if failed:
             systemctl("reset-failed", *failed)
+
+    def _processes(self) -> list[int]:
+        """Return the processes that serve, which end only by a fault: the main one, and Gunicorn's workers.
+
+        Uvicorn's are left out: with one worker, the children of the main process are the app's own.
+        """
+        service = self.app.service_unit(self.release)
+        main = show([service], "MainPID").get(service, {}).get("MainPID") or "0"
+        children = ""
+        if self.app.metadata(self.release).get("server") == "gunicorn":
+            with contextlib.suppress(OSError):  # it does not run
+                children = Path(f"/proc/{main}/task/{main}/children").read_text(encoding="ascii")
+        return [int(pid) for pid in (main, *children.split())]
+
+    @property
+    def _gated(self) -> Path:
+        return self.app.release(self.release) / "gated"
+
+    def pass_gate(self) -> None:
+        """Remember the processes that passed the gate."""
+        if self.release in self.app.complete():
+            write(self._gated, json.dumps(self._processes()) + "\n", 0o644)
+
+    def ended_since_gate(self) -> bool:
+        """Tell whether one of them has ended since."""
+        try:
+            gated = json.loads(self._gated.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return False
+        return not set(gated) <= set(self._processes())
+
+    def forget_gate(self) -> None:
+        """Once it is live, what ends is started again, and a rollback may come back to it."""
+        self._gated.unlink(missing_ok=True)
 
     def remove(self, *, check: bool) -> bool:
         """Stop and disable the instance and bring back the units of the live release."""

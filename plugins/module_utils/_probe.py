@@ -60,6 +60,11 @@ class Answer:
     release: str | None = None
     seconds: float = 0.0
 
+    def __str__(self) -> str:
+        """Say what was wrong with it, and what it was."""
+        said = " ".join(self.body.split())[:300]
+        return f"{self.problem}\nIts answer: {said}" if said else self.problem
+
 
 class _Connection(http.client.HTTPConnection):
     def __init__(self, target: Target, timeout: float) -> None:
@@ -92,8 +97,14 @@ def ask(target: Target, expected: Expectation, timeout: float) -> Answer:
     """Make one request and compare its answer with what is expected. Never raises for what a server does."""
     started = time.monotonic()
     connection = _Connection(target, timeout)
+    headers = {"User-Agent": "paddock-probe", "Connection": "close"}
+    if target.socket:
+        # As NGINX would: an app that redirects plain HTTP, or cannot do with a proxy, shows it before it gets traffic.
+        scheme = "https" if target.tls else "http"
+        forwarded = {"For": "127.0.0.1", "Proto": scheme, "Host": target.host}
+        headers |= {f"X-Forwarded-{name}": value for name, value in forwarded.items()}
     try:
-        connection.request("GET", expected.path, headers={"User-Agent": "paddock-probe", "Connection": "close"})
+        connection.request("GET", expected.path, headers=headers)
         response = connection.getresponse()
         body = response.read(BODY_LIMIT).decode(errors="replace")
         release = response.getheader(RELEASE_HEADER)
@@ -124,23 +135,27 @@ def until_healthy(
     timeout: float,
     successes: int,
     interval: float = 0.1,
-    give_up: Callable[[], str] | None = None,
+    give_up: Callable[[Answer], str] | None = None,
 ) -> tuple[bool, int, Answer]:
     """Ask until `successes` answers in a row are right, for `timeout` seconds at most.
 
-    give_up: asked after each wrong answer; a text it returns is a reason to stop at once.
+    give_up: told each wrong answer; a text it returns is a reason to stop at once.
     Returns whether it is healthy, how many requests were made, and the last answer.
     """
     deadline = time.monotonic() + timeout
     asked = row = 0
+    answer = Answer()
     while True:
-        left = deadline - time.monotonic()
-        answer = ask(target, expected, max(0.5, min(ATTEMPT_SECONDS, left)))
+        allowed = max(0.5, min(ATTEMPT_SECONDS, deadline - time.monotonic()))
+        before, answer = answer, ask(target, expected, allowed)
         asked += 1
+        if answer.seconds >= allowed and allowed < ATTEMPT_SECONDS and before.problem:
+            # Cut short by the end of the time, which is not what is wrong with it.
+            answer = before
         row = 0 if answer.problem else row + 1
         if row >= successes:
             return True, asked, answer
-        if answer.problem and give_up and (reason := give_up()):
+        if answer.problem and give_up and (reason := give_up(answer)):
             return False, asked, _with_problem(answer, reason)
         if time.monotonic() + interval >= deadline:
             short = f"only {row} right answers in a row within {timeout:g} s instead of {successes}"

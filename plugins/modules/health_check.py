@@ -40,7 +40,9 @@ options:
     type: int
     default: 443
   certificate:
-    description: File on the host with the certificate that the listener must show. Without it, plain HTTP is spoken.
+    description:
+      - File on the host with the certificate that the listener must show. Without it, plain HTTP is spoken.
+      - With O(socket), where no TLS is spoken, the app is told by it that its clients use HTTPS, as NGINX tells it.
     type: path
   path:
     description: Path to ask for.
@@ -109,8 +111,10 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report, telling
+from ansible_collections.paddock.fastapi.plugins.module_utils._instance import Instance
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._probe import (
+    Answer,
     Expectation,
     Target,
     as_result,
@@ -151,7 +155,7 @@ def main() -> None:
     started = time.time()
     restarts = _restarts(unit) if release else 0
 
-    def given_up() -> str:
+    def given_up(_answer: Answer) -> str:
         count = _restarts(unit) - restarts
         return f"the instance ended {count} times while it started" if count >= RESTARTS else ""
 
@@ -171,13 +175,13 @@ def main() -> None:
     )
     result = {"changed": False, "requests": requests, "answer": as_result(answer)}
     if healthy:
+        if wanted["socket"] and release:
+            Instance(app, release).pass_gate()
         module.exit_json(**result)
     where = (
         "its own socket" if wanted["socket"] else f"{'https' if wanted['certificate'] else 'http'}://{wanted['host']}"
     )
-    reason = f"app {app.name}: release {release or 'none'} is not healthy over {where}: {answer.problem}"
-    if answer.status is not None and answer.body.strip():
-        reason += f"\nIts answer: {' '.join(answer.body.split())[:300]}"
+    reason = f"app {app.name}: release {release or 'none'} is not healthy over {where}: {answer}"
     if answer.status == 404:  # noqa: PLR2004 - HTTP
         reason += "\nHint: the app has no such path; set health.path to one that answers when the app can serve."
     if wanted["mark_bad"] and release:

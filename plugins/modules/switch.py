@@ -17,6 +17,7 @@ description:
     link goes back to the release before, and the module fails.
   - The instance of the release is enabled and started first, if it is not yet, and must then answer over its own
     socket before the link is changed. So this is a rollback as well. If it waits to be retired, it no longer is.
+  - An instance of which a process has ended since it passed its gate is marked bad, and not switched to.
   - The instance that was live is disabled, but keeps running for what it still has to answer.
 author: paddock.fastapi contributors
 options:
@@ -119,17 +120,22 @@ import contextlib
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report
+from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report, telling
 from ansible_collections.paddock.fastapi.plugins.module_utils._instance import Instance
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._lock import LockedError, take
 from ansible_collections.paddock.fastapi.plugins.module_utils._probe import (
+    Answer,
     Expectation,
     Target,
     as_result,
     until_healthy,
 )
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, journal, systemctl
+
+# After so many wrong answers of the new release it goes back, without waiting for the time to be over.
+WRONG = 10
+ENDED = "its instance ended after it had passed the gate"
 
 
 def main() -> None:
@@ -172,23 +178,16 @@ def main() -> None:
         module.exit_json(**result)
     if release not in app.complete():
         module.fail_json(msg=f"app {app.name}: there is no release {release} on this host; deploy it first", **result)
+    unchanged = result | {"live": before, "changed": False}
     expected = Expectation(wanted["path"], wanted["status"], wanted["contains"], release)
+    instance = Instance(app, release)
     try:
         take(app, wanted["lock"])
-        # Enabled before the rename: a reboot at any moment brings up what is live.
-        if Instance(app, release).start():
-            # It did not run, or no longer: a standby instance may have been retired since it was chosen.
-            gate = Target(wanted["host"], socket=str(app.socket(release)))
-            proven, _, answer = until_healthy(gate, expected, timeout=wanted["timeout"], successes=1, interval=0.05)
-            if not proven:
-                result |= {"live": before, "changed": False, "answer": as_result(answer)}
-                reason = f"app {app.name}: cannot switch to {release}: over its own socket, {answer.problem}"
-                lines = journal(app.service_unit(release))
-                module.fail_json(msg=report(reason, lines, f"Last lines of {app.service_unit(release)}"), **result)
+        if problem := _start(instance, wanted, expected):
+            module.fail_json(msg=_told(app, release, f"cannot switch to {release}: {problem}"), **unchanged)
         app.point_current(release)
     except (LockedError, OSError, SystemdError) as error:
-        result |= {"live": before, "changed": False}
-        module.fail_json(msg=f"app {app.name}: cannot switch to {release}: {error}", **result)
+        module.fail_json(msg=f"app {app.name}: cannot switch to {release}: {error}", **unchanged)
     target = Target(
         wanted["host"],
         address=wanted["address"],
@@ -197,20 +196,22 @@ def main() -> None:
         certificate=wanted["certificate"],
     )
     proven, requests, answer = until_healthy(
-        target, expected, timeout=wanted["timeout"], successes=wanted["successes"], interval=0.05
+        target,
+        expected,
+        timeout=wanted["timeout"],
+        successes=wanted["successes"],
+        interval=0.05,
+        give_up=_hopeless(release),
     )
     result |= {"requests": requests, "answer": as_result(answer)}
     if not proven:
-        result |= {"live": before, "changed": False}
         _go_back(app, before)
         app.record("went back", by=by, release=before, before=release, reason=answer.problem)
-        reason = f"app {app.name}: release {release} does not answer through {target}: {answer.problem}"
         state = f"{before} is live again" if before else "nothing is live, as before"
-        lines = journal(app.service_unit(release))
-        module.fail_json(
-            msg=report(f"{reason}\n{state}.", lines, f"Last lines of {app.service_unit(release)}"), **result
-        )
+        reason = f"release {release} does not answer through {target}: {answer}\n{state}."
+        module.fail_json(msg=_told(app, release, reason), **(result | {"live": before, "changed": False}))
     app.mark_proven(release)
+    instance.forget_gate()
     if before and before != release:
         if wanted["bad"]:
             app.mark_bad(before, wanted["bad"])
@@ -218,6 +219,41 @@ def main() -> None:
         with contextlib.suppress(SystemdError):  # it may have been removed by hand; then there is nothing to disable
             systemctl("disable", "--quiet", app.socket_unit(before), app.service_unit(before))
     module.exit_json(**result)
+
+
+def _start(instance: Instance, wanted: dict[str, t.Any], expected: Expectation) -> str:
+    """Have the instance run and come up at boot, and return what speaks against switching to it."""
+    app, release = instance.app, instance.release
+    if instance.ended_since_gate():
+        app.mark_bad(release, ENDED)
+        app.record("did not pass", by=(wanted["lock"] or {}).get("by", ""), release=release, reason=ENDED)
+        return ENDED
+    # Enabled before the rename: a reboot at any moment brings up what is live.
+    if not instance.start():
+        return ""
+    # It did not run, or no longer: a standby instance may have been retired since it was chosen.
+    gate = Target(wanted["host"], socket=str(app.socket(release)), tls=bool(wanted["certificate"]))
+    proven, _, answer = until_healthy(gate, expected, timeout=wanted["timeout"], successes=1, interval=0.05)
+    return "" if proven else f"over its own socket, {answer}"
+
+
+def _hopeless(release: str) -> t.Callable[[Answer], str]:
+    """Count the wrong answers of the new release, and say when there are enough."""
+    wrong = 0
+
+    def give_up(answer: Answer) -> str:
+        nonlocal wrong
+        # The release before may still answer over connections that NGINX has kept, which says nothing of this one.
+        wrong += answer.release in {None, release}
+        return answer.problem if wrong >= WRONG else ""
+
+    return give_up
+
+
+def _told(app: App, release: str, reason: str) -> str:
+    """Write why it failed, with the last lines of the instance."""
+    unit = app.service_unit(release)
+    return report(f"app {app.name}: {reason}", telling(journal(unit)), f"Last lines of {unit}")
 
 
 def _go_back(app: App, before: str | None) -> None:

@@ -151,6 +151,19 @@ def test_over_a_unix_socket(tmp_path: Path) -> None:
     assert server.seen[0][1]["Host"] == "shop.example.com"
 
 
+@pytest.mark.parametrize(("tls", "scheme"), [(True, "https"), (False, "http")])
+def test_over_its_socket_an_app_is_asked_as_nginx_asks_it(tmp_path: Path, scheme: str, *, tls: bool) -> None:
+    path = tmp_path / "app.sock"
+    with serving(fine, path) as server:
+        ask(Target("shop.example.com", socket=str(path), tls=tls), Expectation(), 5)
+    forwarded = {name: value for name, value in server.seen[0][1].items() if name.startswith("X-Forwarded-")}
+    assert forwarded == {
+        "X-Forwarded-For": "127.0.0.1",
+        "X-Forwarded-Proto": scheme,
+        "X-Forwarded-Host": "shop.example.com",
+    }
+
+
 @pytest.mark.parametrize("made", ["gone", "stale"])
 def test_a_socket_that_nobody_listens_on(tmp_path: Path, made: str) -> None:
     path = tmp_path / "app.sock"
@@ -268,6 +281,21 @@ def test_the_time_is_over() -> None:
     assert time.monotonic() - started < 2
 
 
+def test_a_last_try_that_was_cut_short_is_not_the_reason() -> None:
+    def slower_and_slower(request: int) -> tuple[int, str, str]:
+        time.sleep(0 if request == 1 else 2)
+        return 503, "", NEW
+
+    with serving(slower_and_slower) as server:
+        proven, requests, answer = healthy(server, timeout=0.2)
+    assert (proven, requests, answer.problem) == (False, 2, "/healthz answered 503 instead of 200")
+
+
+def test_an_answer_tells_what_was_wrong_and_what_it_was() -> None:
+    assert str(Answer("no answer within 3 s")) == "no answer within 3 s"
+    assert str(Answer("it answered 500", 500, "Internal\n Error", NEW)) == "it answered 500\nIts answer: Internal Error"
+
+
 def test_too_few_right_answers_are_a_reason_of_their_own() -> None:
     with serving(fine) as server:
         proven, requests, answer = healthy(server, timeout=0.1, successes=10**6)
@@ -278,13 +306,13 @@ def test_too_few_right_answers_are_a_reason_of_their_own() -> None:
 def test_giving_up() -> None:
     reasons = iter(["", "", "it died"])
     with serving(lambda _request: (503, "", NEW)) as server:
-        proven, requests, answer = healthy(server, give_up=lambda: next(reasons))
+        proven, requests, answer = healthy(server, give_up=lambda answer: next(reasons) if answer.status == 503 else "")
     assert (proven, requests, answer.problem, answer.status) == (False, 3, "it died", 503)
 
 
 def test_nobody_gives_up_while_answers_are_right() -> None:
     with serving(fine) as server:
-        assert healthy(server, give_up=lambda: "it died")[0] is True
+        assert healthy(server, give_up=lambda _answer: "it died")[0] is True
 
 
 def test_targets_are_described() -> None:

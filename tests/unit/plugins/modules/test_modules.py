@@ -8,8 +8,10 @@ from __future__ import annotations
 import grp
 import os
 import platform
+import signal
 import subprocess
 import typing as t
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -329,7 +331,73 @@ def test_health_check_passes(
     assert str(asked[0]["target"]) == "unix:/run/a.sock"
     expected = asked[0]["expected"]
     assert (expected.path, expected.status, expected.contains, expected.release) == ("/up", 204, "ok", NEW)
-    assert asked[0]["give_up"]() == ""
+    assert asked[0]["give_up"](Answer()) == ""
+
+
+class Serving:
+    """An instance of Gunicorn: a real process, and one that stands for its worker."""
+
+    def __init__(self, programs: Programs, app: App) -> None:
+        (app.release(NEW) / "release.json").write_text('{"server": "gunicorn"}')
+        # The shell runs the worker beside itself, and ends with its input.
+        script = "while :; do sleep 60 & echo $!; read -r _ || exit; kill $!; wait; done"
+        self.main = subprocess.Popen(
+            ["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self._wait()
+        show = "".join(
+            f"Id={unit}\\nActiveState=active\\nUnitFileState=enabled\\nMainPID={self.main.pid}\\n\\n"
+            for unit in both(NEW, "")
+        )
+        programs.add("systemctl", f"case $1 in show) printf '{show}' ;; esac")
+        programs.add("journalctl", "echo 'the last line'")
+
+    def _wait(self) -> None:
+        assert self.main.stdout
+        assert self.main.stdout.readline()
+
+    def lose_a_worker(self) -> None:
+        assert self.main.stdin
+        self.main.stdin.write("\n")
+        self.main.stdin.flush()
+        self._wait()
+
+    def end(self) -> None:
+        os.killpg(self.main.pid, signal.SIGKILL)
+        self.main.communicate()
+
+
+@pytest.fixture
+def serving(programs: Programs, app: App) -> Iterator[Serving]:
+    made = Serving(programs, app)
+    yield made
+    made.end()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_ended_after_its_gate_is_not_switched_to(
+    serving: Serving, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, *, ends: bool
+) -> None:
+    app.point_current(LIVE)
+    answering(monkeypatch, health_check, Answer("", 200, "ok", NEW), healthy=True)
+    answering(monkeypatch, switch, Answer("", 200, "ok", NEW), healthy=True)
+    gate = {"app": "shop", "release": NEW, "host": "a.example"}
+    assert run_module("health_check", {**gate, "socket": str(app.socket(NEW))})["failed"] is False
+    if ends:
+        serving.lose_a_worker()
+    found = run_module("switch", SWITCH)
+    assert (found["failed"], found["changed"], found["live"]) == (ends, not ends, LIVE if ends else NEW)
+    assert app.live() == found["live"]
+    if ends:
+        assert found["msg"] == (
+            f"app shop: cannot switch to {NEW}: its instance ended after it had passed the gate\n"
+            f"Last lines of shop@{NEW}.service:\n  the last line"
+        )
+        assert app.marks()[1] == {NEW: "its instance ended after it had passed the gate"}
+    else:
+        # It is live: from now on a worker may come and go.
+        serving.lose_a_worker()
+        assert run_module("switch", SWITCH)["failed"] is False
 
 
 def test_health_check_fails_with_the_reason_first(
@@ -375,9 +443,9 @@ def test_health_check_gives_up_on_an_instance_that_dies(
     asked = answering(monkeypatch, health_check, Answer("", 200, "", NEW), healthy=True)
     run_module("health_check", {"app": "shop", "release": NEW, "host": "a.example"})
     counter.write_text("8")
-    assert asked[0]["give_up"]() == ""
+    assert asked[0]["give_up"](Answer()) == ""
     counter.write_text("9")
-    assert asked[0]["give_up"]() == "the instance ended 2 times while it started"
+    assert asked[0]["give_up"](Answer()) == "the instance ended 2 times while it started"
 
 
 def test_health_check_asks_nothing_in_check_mode(programs: Programs, run_module: RunModule) -> None:
@@ -494,6 +562,20 @@ def test_switch_that_is_not_proven_goes_back(
         f"/healthz answered 502 instead of 200\n{state}.\nLast lines of shop@{NEW}.service:\n  the last line"
     )
     assert changes(programs) == []
+
+
+def test_switch_goes_back_as_soon_as_the_new_release_has_been_wrong_often_enough(
+    programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.point_current(LIVE)
+    systemctl(programs)
+    asked = answering(monkeypatch, switch, Answer("", 200, "", NEW), healthy=True)
+    run_module("switch", SWITCH)
+    give_up = asked[0]["give_up"]
+    # The release before, over a connection that was kept, may answer for as long as the proof may last.
+    assert {give_up(Answer("was answered by another", 200, "", LIVE)) for _ in range(50)} == {""}
+    wrong = [Answer("502", 502), Answer("503", 503, "", NEW)] * 5
+    assert [give_up(answer) for answer in wrong] == [""] * 9 + ["503"]
 
 
 def test_switch_in_check_mode(app: App, run_module: RunModule) -> None:
