@@ -4,7 +4,11 @@ Two kinds of clients share the work. Those in Python speak everything (requests 
 HTTP/1.1 and HTTP/2, bodies, requests that wait, event streams, WebSockets) and know which answers are right at this
 moment. wrk and h2load bring the numbers: they run in slices, at a bounded rate, and report every single request.
 
-    load.py https://localhost:8443 --certificate FILE --seconds 20 --rate 200
+    load.py https://localhost:8443 --certificate FILE --marker m1 --seconds 20 --rate 200
+
+With --follow another program leads it: each line that it writes names the markers that are right from then on, and is
+answered with a line of JSON that tells what was answered and what failed since the line before. The load ends with its
+input, and with a line about the whole of it.
 """
 
 import argparse
@@ -40,6 +44,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 HERE = Path(__file__).parent
 # HTTP/2 clients and NGINX part after 1000 requests, which not every client survives with requests on their way.
 REQUESTS_PER_H2_CONNECTION = 500
+# An upstream connection that NGINX has kept may answer from the old release for this many seconds after a switch.
+KEPT = 5.0
 CLEAN_CLOSES = (1001, 1012)
 
 
@@ -639,6 +645,44 @@ def summary(tally: Tally) -> str:
     return "\n".join(rows)
 
 
+@dataclass
+class News:
+    """What became of the load since somebody last asked."""
+
+    load: Load
+    _right: dict[str, int] = field(default_factory=dict)
+    _failed: int = 0
+
+    def line(self) -> str:
+        """Return it as a line of JSON."""
+        tally = self.load.tally
+        right = {name: client.right for name, client in tally.clients.items()}
+        failures = [vars(failure) for failure in tally.failures[self._failed :]]
+        since = {name: count - self._right.get(name, 0) for name, count in right.items()}
+        self._right, self._failed = right, len(tally.failures)
+        return json.dumps({"right": since, "failures": failures})
+
+
+async def follow(load: Load, orders: asyncio.StreamReader) -> None:
+    """Do as each line says, until there are no more or the load ends by itself."""
+    news = News(load)
+    right: set[str] = set()
+    while line := (await orders.readline()).decode().split():
+        for name in {*line} - right:
+            load.markers.allow(name)
+        for name in right - {*line}:
+            load.markers.forbid(name, KEPT)
+        right = {*line}
+        print(news.line(), flush=True)  # noqa: T201
+
+
+async def standard_input() -> asyncio.StreamReader:
+    """Return what is written to this program."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
 async def main() -> int:
     """Run the load by itself."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -646,12 +690,24 @@ async def main() -> int:
     parser.add_argument("--certificate", type=Path)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rate", type=float, default=200, help="requests per second of wrk and h2load together")
-    parser.add_argument("--marker", required=True, help="what /marker must answer")
+    parser.add_argument("--marker", action="append", default=[], help="what /marker may answer")
+    parser.add_argument(
+        "--follow", action="store_true", help="do as the lines on standard input say, --seconds at most"
+    )
     arguments = parser.parse_args()
     load = Load(Target(arguments.url.rstrip("/"), arguments.certificate), Rates(bulk=arguments.rate))
-    load.markers.allow(arguments.marker)
+    for marker in arguments.marker:
+        load.markers.allow(marker)
     async with running(load):
-        await load.stopped(min(arguments.seconds, 3600))
+        seconds = min(arguments.seconds, 3600)
+        if arguments.follow:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(follow(load, await standard_input()), seconds)
+        else:
+            await load.stopped(seconds)
+    if arguments.follow:
+        print(News(load).line())  # noqa: T201
+        return 1 if load.tally.failures else 0
     print(summary(load.tally))  # noqa: T201
     for failure in load.tally.failures[:20]:
         print(f"{failure.time:.3f} {failure.client}: {failure.kind}: {failure.text}")  # noqa: T201

@@ -20,15 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from host import Host, HostError, Ran
-from load import Load, Rates, Target, missing_programs, running
+from load import KEPT, Load, Rates, Target, missing_programs, running
 from plot import plot
 from schedule import SCHEDULES, Does, Event, schedule, write_app
 from tally import Latency, Phase, Span, Timeline
 
 RESULTS = Path(__file__).parent / "results"
 RATIO = 3.0
-# An upstream connection that NGINX has kept may answer from the old release for this long after the switch.
-KEPT = 5.0
 KILL = "systemctl kill --signal=KILL --kill-who=main notes@{live}.service"
 RELOAD = "for i in $(seq 20); do nginx -s reload; sleep 0.3; done"
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import dataclasses
+import json
 from collections.abc import Awaitable, Callable
 
 import pytest
-from load import CLEAN_CLOSES, Load, Markers, NotLoopbackError, Rates, Target, WrongAnswerError, running
+from load import CLEAN_CLOSES, Load, Markers, NotLoopbackError, Rates, Target, WrongAnswerError, follow, running
 from servers import Server
 from tally import Kind
 from websockets.asyncio.server import ServerConnection, serve
@@ -243,3 +244,51 @@ def test_load_is_made_towards_loopback_only() -> None:
     Target("https://localhost:8443")
     with pytest.raises(NotLoopbackError, match="not on this machine"):
         Target("https://192.0.2.1")
+
+
+def test_a_load_that_is_led_by_another_program(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server(marker="m2")
+
+    async def lead() -> Load:
+        orders = asyncio.StreamReader()
+        async with server.listening():
+            load = a_load(server.url, kept_get=40)
+            async with running(load):
+                following = asyncio.create_task(follow(load, orders))
+                for order in ("m2", "m2", "m3", "m2 m3"):
+                    orders.feed_data(f"{order}\n".encode())
+                    await load.stopped(0.5)
+                orders.feed_eof()
+                await following
+            return load
+
+    load = asyncio.run(lead())
+    news = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    answered = [sum(each["right"].values()) for each in news]
+    assert [count > 0 for count in answered] == [False, True, True, True]
+    # A marker that is right no more may still come from a connection that NGINX has kept.
+    assert load.tally.failures == []
+    assert sum(answered) < load.tally.clients["GET kept"].right
+
+
+def test_what_failed_is_news_once(capsys: pytest.CaptureFixture[str]) -> None:
+    async def lead(server: Server) -> Load:
+        orders = asyncio.StreamReader()
+        load = a_load(server.url, kept_get=40)
+        load.markers.forbid("m1")
+        async with running(load):
+            following = asyncio.create_task(follow(load, orders))
+            await load.stopped(0.5)
+            orders.feed_data(b"m1\n")
+            await load.stopped(0.5)
+            orders.feed_data(b"m1\n")
+            orders.feed_eof()
+            await following
+        return load
+
+    load = against(Server(), lead)
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert {failure["kind"] for failure in first["failures"]} == {Kind.WRONG}
+    assert len(first["failures"]) == len(load.tally.failures)
+    assert second["failures"] == []
+    assert second["right"]["GET kept"] > 5
