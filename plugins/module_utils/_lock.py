@@ -6,12 +6,14 @@
 It outlives the calls of one run, so it cannot be a lock of the kernel's:
 it is a file that every call of the run renews.
 A run that died is recognized by its control node (same machine, no such process), or by its silence.
+What it was doing on the host may go on for a while, so each call has a lock of the kernel's as well, until it ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import time
@@ -72,10 +74,19 @@ def take(app: App, wanted: Holder | None, wait: int = 0) -> None:
                 path = app.root / ".rollout.json"
                 write(path, json.dumps(kept) + "\n", 0o644)
                 os.utime(path)
-                return
+                break
         if time.monotonic() >= deadline:
             raise LockedError(f"app {app.name}: {describe(t.cast('Holder', held))}")
         time.sleep(POLL)
+    _work_alone(app)
+
+
+@functools.cache
+def _work_alone(app: App) -> int:
+    """Wait until no other process is at work on the app, and keep others waiting until this one ends."""
+    handle = os.open(app.releases, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
 
 
 def release(app: App, wanted: Holder | None) -> None:

@@ -30,8 +30,8 @@ options:
     default: 5
   lock:
     description:
-      - Who rolls out, as M(paddock.fastapi.pack) returns it.
-        This is the end of a rollout, so the lock is given back.
+      - Who rolls out, as M(paddock.fastapi.pack) returns it. The lock of the app is taken over from a run that died.
+        This is the end of a rollout, so it is given back.
       - Without it, no lock is used.
     type: dict
 extends_documentation_fragment:
@@ -76,6 +76,7 @@ import subprocess
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.paddock.fastapi.plugins.module_utils._host import app_states
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, prunable
+from ansible_collections.paddock.fastapi.plugins.module_utils._lock import LockedError, take
 from ansible_collections.paddock.fastapi.plugins.module_utils._lock import release as give_back
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl
 
@@ -93,6 +94,8 @@ def main() -> None:
     )
     app = App.of(module.params["app"])
     try:
+        if not module.check_mode:
+            take(app, module.params["lock"])
         state = app_states([app.name])[app.name]
         running = _running(app)
         pruned = prunable(app.complete(), module.params["keep"], {state["live"], *running}, state["bad"])
@@ -104,7 +107,7 @@ def main() -> None:
         for release in pruned:
             app.remove(release)
         give_back(app, module.params["lock"])
-    except (SystemdError, OSError) as error:
+    except (LockedError, SystemdError, OSError) as error:
         module.fail_json(msg=f"app {app.name}: cannot retire old releases: {error}")
     module.exit_json(**result)
 

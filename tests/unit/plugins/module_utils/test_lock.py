@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import time
 import typing as t
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ def run(name: str, *dead: str) -> dict[str, t.Any]:
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     if os.geteuid():
         monkeypatch.setattr(os, "fchown", lambda *_arguments: None)
+    (tmp_path / "releases").mkdir()
     return App("shop", tmp_path)
 
 
@@ -96,6 +98,25 @@ def _try(root: str, name: str, results: multiprocessing.Queue[str]) -> None:
         results.put(name)
     except LockedError:
         results.put("")
+
+
+def _work(root: str, started: Event, seconds: float) -> None:
+    take(App("shop", Path(root)), run("alice"))
+    started.set()
+    time.sleep(seconds)
+
+
+def test_what_a_dead_run_still_does_is_waited_for(app: App) -> None:
+    context = multiprocessing.get_context("fork")
+    started = context.Event()
+    process = context.Process(target=_work, args=(str(app.root), started, 0.5))
+    process.start()
+    assert started.wait(5)
+    began = time.monotonic()
+    take(app, run("bob", "alice"))
+    assert time.monotonic() - began > 0.3
+    assert held_by(app) == "bob"
+    process.join()
 
 
 def test_of_many_at_once_one_gets_it(app: App) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import grp
+import json
 import os
 import platform
 import signal
@@ -655,6 +656,19 @@ def test_retire_in_check_mode(programs: Programs, app: App, run_module: RunModul
     assert (found["retired"], found["pruned"], found["changed"]) == ([LIVE], [OLD], True)
     assert app.complete() == [OLD, LIVE, NEW]
     assert changes(programs) == []
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_retire_gives_back_the_lock_of_a_dead_run_and_leaves_that_of_a_living_one(
+    programs: Programs, app: App, run_module: RunModule, *, dead: bool
+) -> None:
+    app.point_current(NEW)
+    systemctl(programs)
+    held = {"run": "alice", "by": "alice@laptop", "control": "laptop", "pid": 4711, "since": "today"}
+    (app.root / ".rollout.json").write_text(json.dumps(held))
+    found = run_module("retire", {"app": "shop", "lock": {**held, "run": "bob", "dead": ["alice"] if dead else []}})
+    assert found["failed"] is not dead
+    assert (app.root / ".rollout.json").exists() is not dead
 
 
 def test_nothing_to_retire(programs: Programs, app: App, run_module: RunModule) -> None:
