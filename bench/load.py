@@ -188,12 +188,19 @@ class Load:
             due = time.monotonic() + secrets.randbelow(1000) / 1000 / rate
             count = 0
             while not await self.stopped(due - time.monotonic()):
-                if http is None or new or (h2 and count % REQUESTS_PER_H2_CONNECTION == 0):
+                begins = http is None or new or (h2 and count % REQUESTS_PER_H2_CONNECTION == 0)
+                if http is None or begins:
                     http = self._http(h2=h2)
                     if not new:
                         # Closed at the end of all, when nothing is on its way any more.
                         await stack.enter_async_context(http)
-                group.create_task(self._attempt(client, http, ask, close=new))
+                attempt = self._attempt(client, http, ask, close=new)
+                if begins and h2:
+                    # Until the server has said how much it takes, bodies that overlap can block each other in the
+                    # client, and with them all later ones.
+                    await attempt
+                else:
+                    group.create_task(attempt)
                 count += 1
                 due = max(due + 1 / rate, time.monotonic() - 1)
 
@@ -690,12 +697,14 @@ async def main() -> int:
     parser.add_argument("--certificate", type=Path)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rate", type=float, default=200, help="requests per second of wrk and h2load together")
+    parser.add_argument("--timeout", type=float, default=10, help="seconds within which every answer must come")
     parser.add_argument("--marker", action="append", default=[], help="what /marker may answer")
     parser.add_argument(
         "--follow", action="store_true", help="do as the lines on standard input say, --seconds at most"
     )
     arguments = parser.parse_args()
-    load = Load(Target(arguments.url.rstrip("/"), arguments.certificate), Rates(bulk=arguments.rate))
+    target = Target(arguments.url.rstrip("/"), arguments.certificate)
+    load = Load(target, Rates(bulk=arguments.rate), timeout=arguments.timeout)
     for marker in arguments.marker:
         load.markers.allow(marker)
     async with running(load):
