@@ -133,11 +133,12 @@ def _retire(app: App, release: str, standby: int) -> None:
     command += ["--timer-property=AccuracySec=1s", f"--description=Stop the old instance {release} of {app.name}"]
     # The live release is never stopped: by then a rollback may have made this one live again.
     # One that had to be killed is forgotten: as a failed unit it would be retired anew by every run, and never pruned.
+    # No quotes, semicolons or variables: systemd 252 misreads what it wrote of them itself, whenever it is reloaded.
     script = (
-        'test "$(readlink "$1")" = "releases/$2" && exit; systemctl stop "$3" "$4"; '
-        'systemctl reset-failed "$3" "$4" 2>/dev/null || true'
+        f"test ! {app.current} -ef {app.release(release)} && systemctl stop {' '.join(units)} "
+        f"&& systemctl reset-failed {' '.join(units)} 2>/dev/null || true"
     )
-    command += ["/bin/sh", "-c", script, "retire", str(app.current), release, *units]
+    command += ["/bin/sh", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemdError(done.stderr.strip())

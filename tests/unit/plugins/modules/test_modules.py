@@ -615,7 +615,8 @@ def test_retire_hands_over_to_systemd(programs: Programs, app: App, run_module: 
     disable, run = changes(programs)
     assert disable == f"systemctl disable --quiet {unit_names(LIVE)}"
     assert run.startswith(f"systemd-run --quiet --collect --unit=shop-retire-{LIVE} --on-active=9 ")
-    assert run.endswith(f" retire {app.current} {LIVE} {unit_names(LIVE)}")
+    # What systemd 252 would misread when it is reloaded.
+    assert not set("$\"';\\") & set(run.partition("/bin/sh -c ")[2])
 
 
 def timer_script(programs: Programs, app: App, run_module: RunModule) -> list[str]:
