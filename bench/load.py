@@ -697,6 +697,7 @@ async def main() -> int:
     parser.add_argument("--certificate", type=Path)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rate", type=float, default=200, help="requests per second of wrk and h2load together")
+    parser.add_argument("--echo", type=float, default=Rates.echo, help="messages per second on each WebSocket")
     parser.add_argument("--timeout", type=float, default=10, help="seconds within which every answer must come")
     parser.add_argument("--marker", action="append", default=[], help="what /marker may answer")
     parser.add_argument(
@@ -704,7 +705,7 @@ async def main() -> int:
     )
     arguments = parser.parse_args()
     target = Target(arguments.url.rstrip("/"), arguments.certificate)
-    load = Load(target, Rates(bulk=arguments.rate), timeout=arguments.timeout)
+    load = Load(target, Rates(bulk=arguments.rate, echo=arguments.echo), timeout=arguments.timeout)
     for marker in arguments.marker:
         load.markers.allow(marker)
     async with running(load):
