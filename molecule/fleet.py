@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +36,17 @@ class Fleet:
     def start(
         playbook: str, *arguments: str, inventory: Path | None = None, **variables: object
     ) -> subprocess.Popen[str]:
-        """Begin a playbook of the collection."""
+        """Begin a playbook of the collection, as the leader of a group of processes of its own."""
         command = ["ansible-playbook", f"paddock.fastapi.{playbook}", "-i", str(inventory or INVENTORY)]
         command += ["--extra-vars", json.dumps(variables), *arguments]
         # Molecule has set how to reach the hosts and where the collection is.
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0,
         )
 
     def play(self, playbook: str, *arguments: str, inventory: Path | None = None, **variables: object) -> Played:
@@ -49,6 +55,14 @@ class Fleet:
         output, _ = process.communicate()
         print(output)  # noqa: T201  # pytest shows it when the test fails
         return Played(process.returncode, output)
+
+    def until(self, condition: str) -> None:
+        """Wait until a condition of the shell holds on the first host."""
+        host = next(iter(self.hosts.values()))
+        deadline = time.monotonic() + 60
+        while host.run(condition).rc:
+            assert time.monotonic() < deadline, condition
+            time.sleep(0.05)
 
     def each(self, command: str) -> dict[str, str]:
         """Run a command on every host, and return what it printed; it must succeed."""

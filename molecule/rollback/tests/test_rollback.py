@@ -6,7 +6,6 @@ The tests build on each other.
 import json
 import re
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -134,18 +133,9 @@ def test_a_host_that_fails_after_the_switch_takes_the_others_back(fleet: Fleet) 
     assert json.loads(events["debian13"].splitlines()[-1])["event"] == "went back"
 
 
-def until(fleet: Fleet, condition: str) -> None:
-    """Wait until a condition of the shell holds on the first host."""
-    host = fleet.hosts["debian12"]
-    deadline = time.monotonic() + 60
-    while host.run(condition).rc and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert host.run(condition).rc == 0
-
-
 def test_two_rollouts_do_not_meet(fleet: Fleet) -> None:
     first = fleet.start("deploy", fastapi_apps=version(4))
-    until(fleet, "test -e /srv/notes/.rollout.json")
+    fleet.until("test -e /srv/notes/.rollout.json")
     second = fleet.play("deploy", fastapi_apps=version(5))
     output, _ = first.communicate()
     assert second.code != 0
@@ -163,7 +153,7 @@ def test_two_rollouts_do_not_meet(fleet: Fleet) -> None:
 def test_the_lock_of_a_killed_rollout_is_taken_over(fleet: Fleet) -> None:
     before = live(fleet)
     killed = fleet.start("deploy", fastapi_apps=version(6))
-    until(fleet, "test -e /srv/notes/.rollout.json")
+    fleet.until("test -e /srv/notes/.rollout.json")
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert fleet.hosts["debian12"].run("test -e /srv/notes/.rollout.json").rc == 0
