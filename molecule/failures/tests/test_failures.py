@@ -40,9 +40,9 @@ LOOK = """
     for file in $(ls releases/*/app.sock); do echo "socket $(basename "$(dirname "$file")")"; done
     for file in $(ls releases/*/bad); do echo "bad $(basename "$(dirname "$file")") $(cat "$file")"; done
     for unit in $(ls /etc/systemd/system/*.wants | grep '^shop@'); do echo "enabled $unit"; done
-    systemctl list-units --plain --no-legend --state=active,activating,deactivating,failed 'shop@*' |
+    systemctl list-units --plain --no-legend --state=active,activating,deactivating,failed "shop@*" "shop-guard@*" |
         while read -r unit rest; do echo "unit $unit"; done
-    cmp --silent current/units/service /etc/systemd/system/shop@.service || echo "foreign shop@.service"
+    cmp --silent current/units/@.service /etc/systemd/system/shop@.service || echo "foreign shop@.service"
     for file in $(ls -A | grep -v -x -e releases -e shared -e current -e rollouts.jsonl); do echo "foreign $file"; done
 """
 
