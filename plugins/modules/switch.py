@@ -15,8 +15,9 @@ description:
     connections go to the new release at once, and nothing is reloaded.
   - Then it asks through the public listener until this release answers several times in a row. If it does not, the
     link goes back to the release before, and the module fails.
-  - The instance of the release is enabled and started first, if it is not yet, and must then answer over its own
-    socket before the link is changed. So this is a rollback as well. If it waits to be retired, it no longer is.
+  - The instance of the release is started first, if it does not run, and must then answer over its own socket. So this
+    is a rollback as well. If it waits to be retired, it no longer is. It is enabled before the link is changed, so that
+    a reboot at any moment brings up what is live.
   - The instance that was live is disabled, but keeps running for what it still has to answer.
 author: paddock.fastapi contributors
 options:
@@ -175,16 +176,17 @@ def main() -> None:
     expected = Expectation(wanted["path"], wanted["status"], wanted["contains"], release)
     try:
         take(app, wanted["lock"])
-        # Enabled before the rename: a reboot at any moment brings up what is live.
-        if Instance(app, release).start():
+        if (instance := Instance(app, release)).start():
             # It did not run, or no longer: a standby instance may have been retired since it was chosen.
             gate = Target(wanted["host"], socket=str(app.socket(release)))
             proven, _, answer = until_healthy(gate, expected, timeout=wanted["timeout"], successes=1, interval=0.05)
             if not proven:
                 result |= {"live": before, "changed": False, "answer": as_result(answer)}
                 reason = f"app {app.name}: cannot switch to {release}: over its own socket, {answer.problem}"
-                lines = journal(app.service_unit(release))
-                module.fail_json(msg=report(reason, lines, f"Last lines of {app.service_unit(release)}"), **result)
+                unit = app.service_unit(release)
+                module.fail_json(msg=report(reason, journal(unit), f"Last lines of {unit}"), **result)
+        # Enabled before the rename: a reboot at any moment brings up what is live.
+        instance.enable()
         app.point_current(release)
     except (LockedError, OSError, SystemdError) as error:
         result |= {"live": before, "changed": False}
@@ -202,31 +204,35 @@ def main() -> None:
     result |= {"requests": requests, "answer": as_result(answer)}
     if not proven:
         result |= {"live": before, "changed": False}
-        _go_back(app, before)
+        _go_back(app, release, before)
         app.record("went back", by=by, release=before, before=release, reason=answer.problem)
         reason = f"app {app.name}: release {release} does not answer through {target}: {answer.problem}"
         state = f"{before} is live again" if before else "nothing is live, as before"
-        lines = journal(app.service_unit(release))
-        module.fail_json(
-            msg=report(f"{reason}\n{state}.", lines, f"Last lines of {app.service_unit(release)}"), **result
-        )
+        unit = app.service_unit(release)
+        module.fail_json(msg=report(f"{reason}\n{state}.", journal(unit), f"Last lines of {unit}"), **result)
     app.mark_proven(release)
     if before and before != release:
         if wanted["bad"]:
             app.mark_bad(before, wanted["bad"])
         app.record("rolled back" if wanted["bad"] else "switched", by=by, release=release, before=before)
-        with contextlib.suppress(SystemdError):  # it may have been removed by hand; then there is nothing to disable
-            systemctl("disable", "--quiet", app.socket_unit(before), app.service_unit(before))
+        _disable(app, before)
     module.exit_json(**result)
 
 
-def _go_back(app: App, before: str | None) -> None:
+def _go_back(app: App, release: str, before: str | None) -> None:
     if before:
         app.point_current(before)
         with contextlib.suppress(OSError, SystemdError):  # it serves; its units are what a restart would need
             Instance(app, before).install_units(before)
     else:
         app.current.unlink()
+    if before != release:
+        _disable(app, release)
+
+
+def _disable(app: App, release: str) -> None:
+    with contextlib.suppress(SystemdError):  # it may have been removed by hand; then there is nothing to disable
+        systemctl("disable", "--quiet", app.socket_unit(release), app.service_unit(release))
 
 
 if __name__ == "__main__":
