@@ -55,6 +55,11 @@ bench-rollout: setup ## rollouts and rollbacks under load, every request counted
 	@tests/venv .cache/bench bench/requirements.txt
 	@.cache/bench/bin/python bench/rollout.py $(ARGS)
 
+.PHONY: bench-reload
+bench-reload: setup ## what a reload of NGINX costs clients, for each version of NGINX (ARGS="--distro 13" for one)
+	@tests/venv .cache/bench bench/requirements.txt
+	@.cache/bench/bin/python bench/reload.py $(ARGS)
+
 .PHONY: shell
 shell: ## a shell on a test host (HOST=demo, or HOST=debian13 SCENARIO=name for one that KEEP=1 has left)
 	@tests/hosts/shell "$(or $(HOST),demo)" $(SCENARIO)

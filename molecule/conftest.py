@@ -1,10 +1,11 @@
 """What the scenarios' tests share."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import testinfra
-from fleet import INVENTORY, Fleet
+from fleet import Fleet
 from testinfra.host import Host
 
 
@@ -54,7 +55,8 @@ def children(host: Host) -> Callable[[str], list[int]]:
 
 
 @pytest.fixture(scope="session")
-def fleet() -> Fleet:
+def fleet(pytestconfig: pytest.Config) -> Fleet:
     """Return the hosts of the scenario."""
-    hosts = testinfra.get_hosts(["ansible://molecule"], ansible_inventory=str(INVENTORY))
-    return Fleet({host.backend.get_pytest_id().removeprefix("ansible://"): host for host in hosts})
+    inventory = str(pytestconfig.getoption("ansible_inventory"))
+    hosts = testinfra.get_hosts(["ansible://molecule"], ansible_inventory=inventory)
+    return Fleet({host.backend.get_pytest_id().removeprefix("ansible://"): host for host in hosts}, Path(inventory))

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from testinfra.host import Host
 
-INVENTORY = Path(__file__).parent / "inventory.yml"
-
 
 @dataclass(frozen=True)
 class Played:
@@ -28,16 +26,16 @@ class Played:
 
 @dataclass(frozen=True)
 class Fleet:
-    """Both hosts of the scenario, and the playbooks that are run on them as a user runs them."""
+    """The hosts of the scenario, and the playbooks that are run on them as a user runs them."""
 
     hosts: dict[str, Host]
+    inventory: Path
 
-    @staticmethod
     def start(
-        playbook: str, *arguments: str, inventory: Path | None = None, **variables: object
+        self, playbook: str, *arguments: str, inventory: Path | None = None, **variables: object
     ) -> subprocess.Popen[str]:
         """Begin a playbook of the collection, as the leader of a group of processes of its own."""
-        command = ["ansible-playbook", f"paddock.fastapi.{playbook}", "-i", str(inventory or INVENTORY)]
+        command = ["ansible-playbook", f"paddock.fastapi.{playbook}", "-i", str(inventory or self.inventory)]
         command += ["--extra-vars", json.dumps(variables), *arguments]
         # Molecule has set how to reach the hosts and where the collection is.
         return subprocess.Popen(

@@ -48,28 +48,23 @@ class Instance:
         for suffix, content in units.items():
             write(folder / "units" / suffix, content, 0o640, group)
 
-    def _state(self) -> tuple[bool, bool]:
-        """Tell whether the instance is enabled, and whether it is active."""
-        found = show(self.units, "ActiveState", "UnitFileState").values()
-        enabled = all(entry["UnitFileState"] == "enabled" for entry in found)
-        return enabled, all(entry["ActiveState"] == "active" for entry in found)
-
     def is_up(self) -> bool:
         """Tell whether starting the instance would change nothing."""
-        return self._state() == (True, True)
+        return all(entry["ActiveState"] == "active" for entry in show(self.units, "ActiveState").values())
 
     def start(self) -> bool:
-        """Enable and start the instance with the units that it came with, and return whether that changed anything."""
+        """Start the instance with the units that it came with, and return whether that changed anything."""
         self._cancel_retirement()
         self.install_units(self.release)
-        enabled, active = self._state()
-        # Enabled before it gets traffic: a reboot at any moment then brings up what is live.
-        if not enabled:
-            systemctl("enable", "--quiet", *self.units)
-        if not active:
-            self._forget_failures()
-            systemctl("start", *self.units)
-        return not (enabled and active)
+        if self.is_up():
+            return False
+        self._forget_failures()
+        systemctl("start", *self.units)
+        return True
+
+    def enable(self) -> None:
+        """Have the instance come up at boot: for the live one alone, so right before it becomes that."""
+        systemctl("enable", "--quiet", *self.units)
 
     def _cancel_retirement(self) -> None:
         # The time of a standby instance may come at any moment, also between this start and the switch to it.

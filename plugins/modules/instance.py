@@ -13,7 +13,8 @@ version_added: 0.1.0
 description:
   - An instance is a release that runs, as C(APP@ID.service) behind C(APP@ID.socket).
   - With O(state=started) the release gets its server configuration, the template units of the app are written,
-    and the instance is enabled and started. It gets no traffic by that.
+    and the instance is started. It gets no traffic by that, and does not come up at boot before
+    M(paddock.fastapi.switch) makes it the live one.
   - With O(state=absent) the instance is stopped and disabled, and the units of the live release come back.
     The live release itself is refused.
 author: paddock.fastapi contributors

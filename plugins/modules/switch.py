@@ -15,8 +15,9 @@ description:
     connections go to the new release at once, and nothing is reloaded.
   - Then it asks through the public listener until this release answers several times in a row. If it does not, the
     link goes back to the release before, and the module fails.
-  - The instance of the release is enabled and started first, if it is not yet, and must then answer over its own
-    socket before the link is changed. So this is a rollback as well. If it waits to be retired, it no longer is.
+  - The instance of the release is started first, if it does not run, and must then answer over its own socket. So this
+    is a rollback as well. If it waits to be retired, it no longer is. It is enabled before the link is changed, so that
+    a reboot at any moment brings up what is live.
   - An instance of which a process has ended since it passed its gate is marked bad, and not switched to.
   - The instance that was live is disabled, but keeps running for what it still has to answer.
 author: paddock.fastapi contributors
@@ -185,6 +186,8 @@ def main() -> None:
         take(app, wanted["lock"])
         if problem := _start(instance, wanted, expected):
             module.fail_json(msg=_told(app, release, f"cannot switch to {release}: {problem}"), **unchanged)
+        # Enabled before the rename: a reboot at any moment brings up what is live.
+        instance.enable()
         app.point_current(release)
     except (LockedError, OSError, SystemdError) as error:
         module.fail_json(msg=f"app {app.name}: cannot switch to {release}: {error}", **unchanged)
@@ -205,7 +208,7 @@ def main() -> None:
     )
     result |= {"requests": requests, "answer": as_result(answer)}
     if not proven:
-        _go_back(app, before)
+        _go_back(app, release, before)
         app.record("went back", by=by, release=before, before=release, reason=answer.problem)
         state = f"{before} is live again" if before else "nothing is live, as before"
         reason = f"release {release} does not answer through {target}: {answer}\n{state}."
@@ -216,19 +219,17 @@ def main() -> None:
         if wanted["bad"]:
             app.mark_bad(before, wanted["bad"])
         app.record("rolled back" if wanted["bad"] else "switched", by=by, release=release, before=before)
-        with contextlib.suppress(SystemdError):  # it may have been removed by hand; then there is nothing to disable
-            systemctl("disable", "--quiet", app.socket_unit(before), app.service_unit(before))
+        _disable(app, before)
     module.exit_json(**result)
 
 
 def _start(instance: Instance, wanted: dict[str, t.Any], expected: Expectation) -> str:
-    """Have the instance run and come up at boot, and return what speaks against switching to it."""
+    """Have the instance run, and return what speaks against switching to it."""
     app, release = instance.app, instance.release
     if instance.ended_since_gate():
         app.mark_bad(release, ENDED)
         app.record("did not pass", by=(wanted["lock"] or {}).get("by", ""), release=release, reason=ENDED)
         return ENDED
-    # Enabled before the rename: a reboot at any moment brings up what is live.
     if not instance.start():
         return ""
     # It did not run, or no longer: a standby instance may have been retired since it was chosen.
@@ -256,13 +257,20 @@ def _told(app: App, release: str, reason: str) -> str:
     return report(f"app {app.name}: {reason}", telling(journal(unit)), f"Last lines of {unit}")
 
 
-def _go_back(app: App, before: str | None) -> None:
+def _go_back(app: App, release: str, before: str | None) -> None:
     if before:
         app.point_current(before)
         with contextlib.suppress(OSError, SystemdError):  # it serves; its units are what a restart would need
             Instance(app, before).install_units(before)
     else:
         app.current.unlink()
+    if before != release:
+        _disable(app, release)
+
+
+def _disable(app: App, release: str) -> None:
+    with contextlib.suppress(SystemdError):  # it may have been removed by hand; then there is nothing to disable
+        systemctl("disable", "--quiet", app.socket_unit(release), app.service_unit(release))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.paddock.fastapi.plugins.module_utils import _nginx
-from ansible_collections.paddock.fastapi.plugins.modules import kernel_minimum
+from ansible_collections.paddock.fastapi.plugins.modules import kernel_minimum, nginx_config
 from ansible_collections.paddock.fastapi.plugins.modules.kernel_minimum import HEADER
 from ansible_collections.paddock.fastapi.tests.unit.helpers import (
     Programs,
