@@ -149,7 +149,7 @@ def test_what_was_put_back_is_not_loaded_again_unless_it_never_was(
     """A reload closes the connections of clients that wait, so there is none without need."""
     nginx.judge("exit 1")
     if killed:  # an earlier run, after it had written
-        nginx_config.UNLOADED.touch()
+        (nginx.folder.parent / "unloaded").touch()
     assert run_module("nginx_config", wanted)["failed"] is True
     nginx.judge("")
     assert run_module("nginx_config", {"files": {}})["failed"] is False
