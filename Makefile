@@ -55,6 +55,11 @@ bench-rollout: setup ## rollouts and rollbacks under load, every request counted
 	@tests/venv .cache/bench bench/requirements.txt
 	@.cache/bench/bin/python bench/rollout.py $(ARGS)
 
+.PHONY: bench-deploy
+bench-deploy: setup ## the collection compared with a tutorial's playbook and pyinfra (ARGS=--quick for everything once)
+	@tests/venv .cache/bench bench/requirements.txt
+	@.cache/bench/bin/python bench/deploy.py $(ARGS)
+
 .PHONY: shell
 shell: ## a shell on a test host (HOST=demo, or HOST=debian13 SCENARIO=name for one that KEEP=1 has left)
 	@tests/hosts/shell "$(or $(HOST),demo)" $(SCENARIO)
