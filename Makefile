@@ -60,6 +60,11 @@ bench-reload: setup ## what a reload of NGINX costs clients, for each version of
 	@tests/venv .cache/bench bench/requirements.txt
 	@.cache/bench/bin/python bench/reload.py $(ARGS)
 
+.PHONY: bench-deploy
+bench-deploy: setup ## the collection compared with a tutorial's playbook and pyinfra (ARGS=--quick for everything once)
+	@tests/venv .cache/bench bench/requirements.txt
+	@.cache/bench/bin/python bench/deploy.py $(ARGS)
+
 .PHONY: shell
 shell: ## a shell on a test host (HOST=demo, or HOST=debian13 SCENARIO=name for one that KEEP=1 has left)
 	@tests/hosts/shell "$(or $(HOST),demo)" $(SCENARIO)

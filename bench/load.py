@@ -634,6 +634,8 @@ async def running(load: Load) -> AsyncIterator[asyncio.Task[None]]:
     finally:
         load.stop.set()
         await task
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
 
 
 def summary(tally: Tally) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from host import Host, HostError, Ran
+from host import KILL, HostError, Paddock, Ran, say
 from load import KEPT, Load, Rates, Target, missing_programs, running
 from plot import plot
 from schedule import SCHEDULES, Does, Event, schedule, write_app
@@ -27,7 +27,6 @@ from tally import Latency, Phase, Span, Timeline
 
 RESULTS = Path(__file__).parent / "results"
 RATIO = 3.0
-KILL = "systemctl kill --signal=KILL --kill-who=main notes@{live}.service"
 RELOAD = "for i in $(seq 20); do nginx -s reload; sleep 0.3; done"
 
 
@@ -66,7 +65,7 @@ class Done:
 class Bench:
     """One run."""
 
-    host: Host
+    fleet: Paddock
     sizes: Sizes
     events: list[Event]
     load: Load
@@ -78,21 +77,21 @@ class Bench:
 
     async def prepare(self) -> None:
         """Start the host and the first release."""
-        say(f"a Debian {self.host.distro} host")
-        await self.host.up()
-        write_app(self.host.source, "m0")
+        say(f"a Debian {self.fleet.distro} host")
+        await self.fleet.up()
+        write_app(self.fleet.source, "m0")
         say("site")
-        ran = await self.host.play("site")
+        ran = await self.fleet.play("site")
         if ran.code:
             raise HostError(ran.output[-3000:])
-        await self.host.fetch_certificate()
-        self.good = [(await self.host.live(), "m0")]
+        await self.fleet.fetch_certificate()
+        self.good = [(await self.fleet.live(), "m0")]
         self.load.markers.allow("m0")
 
     async def run(self) -> tuple[float, float, float]:
         """Run all events under load. Return when the load began, was warm, and ended."""
         start = time.time()
-        say(f"load on {self.host.url}")
+        say(f"load on {self.fleet.first.url}")
         async with running(self.load) as task:
             warm = start + self.sizes.warmup
             await self.wait(self.sizes.warmup + self.sizes.steady, task)
@@ -125,8 +124,8 @@ class Bench:
                 case Does.WARM | Does.COLD:
                     wrong = await self._roll_back(event)
                 case _:
-                    live, _ = self.good[-1]
-                    await self.host.ask((KILL if event.does == Does.KILL else RELOAD).format(live=live))
+                    kill = KILL.format(unit=f"notes@{self.good[-1][0]}.service")
+                    await self.fleet.first.ask(kill if event.does == Does.KILL else RELOAD)
                     wrong = ""
         except (HostError, TimeoutError) as error:
             wrong = str(error) or "it did not end"
@@ -140,13 +139,13 @@ class Bench:
     async def _deploy(self, event: Event) -> str:
         self.deploys += 1
         marker = f"m{self.deploys}"
-        write_app(self.host.source, marker, event.breaks)
+        write_app(self.fleet.source, marker, event.breaks)
         live, before = self.good[-1]
         if event.does == Does.FAIL:
-            ran = await self.host.play("deploy")
+            ran = await self.fleet.play("deploy")
             if ran.code == 0:
                 return "it succeeded"
-            return "" if await self.host.live() == live else "another release is live"
+            return "" if await self.fleet.live() == live else "another release is live"
         return await self._goes_live("deploy", marker, before)
 
     async def _roll_back(self, event: Event) -> str:
@@ -154,7 +153,7 @@ class Bench:
         release, marker = next(((name, mark) for name, mark in reversed(self.good) if name != live), ("", ""))
         if not release:
             return "there is no release to go back to"
-        warm = release in await self.host.instances()
+        warm = release in await self.fleet.instances()
         if warm != (event.does == Does.WARM):
             return f"the instance of {release} {'still' if warm else 'no longer'} runs"
         # To the release before is what a rollback does when told nothing.
@@ -164,12 +163,12 @@ class Bench:
     async def _goes_live(self, playbook: str, marker: str, before: str, *arguments: str) -> str:
         markers = self.load.markers
         markers.allow(marker)
-        ran: Ran = await self.host.play(playbook, *arguments)
+        ran: Ran = await self.fleet.play(playbook, *arguments)
         if ran.code:
             markers.forbid(marker)
             return ran.output[-2000:]
         markers.forbid(before, KEPT)
-        self.good.append((await self.host.live(), marker))
+        self.good.append((await self.fleet.live(), marker))
         if not self.load.rates.kept_get:
             return ""
         await self.load.stopped(1)
@@ -182,7 +181,7 @@ class Bench:
         for done in self.done:
             spans.append(Span(Phase.ROLLOUT, done.start, done.end))
             # The timer that retires the old instance has a second of slack.
-            spans.append(Span(Phase.RETIRE, done.end, done.end + self.host.standby + 2))
+            spans.append(Span(Phase.RETIRE, done.end, done.end + self.fleet.standby + 2))
         timeline = Timeline(spans)
         phases = tally.by_phase(timeline)
         steady, rollout = phases[Phase.STEADY], phases[Phase.ROLLOUT]
@@ -208,7 +207,7 @@ class Bench:
             "start": start,
             "seconds": round(end - start, 1),
             "versions": versions,
-            "nice": self.host.nice,
+            "nice": self.fleet.nice,
             "clients": {
                 name: {
                     "sent": client.sent,
@@ -230,7 +229,7 @@ class Bench:
 
     def _event(self, done: Done, steady: Latency | None) -> dict[str, Any]:
         latency = Latency.of(self.load.tally.within(done.start, done.end))
-        until = done.end + self.host.standby + 2
+        until = done.end + self.fleet.standby + 2
         return {
             "name": done.event.name,
             "does": str(done.event.does),
@@ -242,11 +241,6 @@ class Bench:
             "ratio": round(latency.p99 / steady.p99, 2) if latency and steady else None,
             "wrong": done.wrong,
         }
-
-
-def say(text: str) -> None:
-    """Tell what happens now."""
-    print(f"bench  {datetime.datetime.now():%H:%M:%S}  {text}", flush=True)  # noqa: DTZ005, T201
 
 
 def tables(result: dict[str, Any]) -> str:
@@ -295,27 +289,27 @@ async def main() -> int:
         say(f"install {' and '.join(missing)}: make bench-rollout does")
         return 2
     sizes = SIZES[arguments.schedule]
-    host = Host(arguments.distro, sizes.standby, arguments.nice)
-    load = Load(Target(host.url), Rates(bulk=arguments.rate or sizes.bulk), timeout=sizes.timeout)
-    bench = Bench(host, sizes, schedule(sizes.schedule), load)
+    fleet = Paddock(arguments.distro, standby=sizes.standby, nice=arguments.nice)
+    load = Load(Target(fleet.first.url), Rates(bulk=arguments.rate or sizes.bulk), timeout=sizes.timeout)
+    bench = Bench(fleet, sizes, schedule(sizes.schedule), load)
     RESULTS.mkdir(exist_ok=True)
     stem = RESULTS / f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}-{arguments.schedule}"
     try:
         await bench.prepare()
-        load.target = Target(host.url, host.certificate)
-        versions = await host.versions()
+        load.target = Target(fleet.first.url, fleet.first.certificate)
+        versions = await fleet.versions()
         start, warm, end = await bench.run()
         result = bench.result(start, warm, end, versions)
         if result["failed"]:
-            stem.with_suffix(".evidence").write_text(await host.evidence(start), encoding="utf-8")
+            stem.with_suffix(".evidence").write_text(await fleet.evidence(start), encoding="utf-8")
     except HostError as error:
         say(f"the host could not be set up: {error}")
         return 2
     finally:
         if arguments.keep:
-            say(f"kept: ssh -F {host.folder}/ssh {host.name}; tests/hosts/down {host.name}")
+            say(f"kept: ssh -F {fleet.folder}/ssh {fleet.first.name}; tests/hosts/down {fleet.first.name}")
         else:
-            await host.down()
+            await fleet.down()
     stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     plot(result, stem.with_suffix(".svg"))
     print(tables(result))  # noqa: T201

@@ -3,11 +3,12 @@
 import math
 import time
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import accumulate
 
 
 class Kind(StrEnum):
@@ -187,6 +188,26 @@ class Tally:
             for began, took in zip(client.starts, client.seconds, strict=True)
             if began < end and began + took > start
         ]
+
+    def longest_outage(self) -> float:
+        """Return the longest time from the start of a failed request until one that began later was answered right.
+
+        It is infinite if none was.
+        """
+        right = sorted(
+            (start, start + seconds)
+            for client in self.clients.values()
+            if client.is_request
+            for start, seconds in zip(client.starts, client.seconds, strict=True)
+        )
+        starts = [start for start, _ in right]
+        # For each of them the earliest end of it and those after it.
+        ends = list(accumulate((end for _, end in reversed(right)), min))[::-1]
+        outage = 0.0
+        for failure in self.failures:
+            index = bisect_left(starts, failure.time)
+            outage = max(outage, ends[index] - failure.time if index < len(ends) else math.inf)
+        return outage
 
     def series(self, start: float, end: float) -> dict[str, list[float]]:
         """Return for each second how many requests began, how many failed, and the p99 in milliseconds."""

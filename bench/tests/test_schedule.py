@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from host import Host
+from host import Paddock
 from load import Load, Target
 from plot import plot
 from rollout import SIZES, Bench, Done, tables
@@ -42,7 +42,7 @@ def test_a_changed_app_is_still_python(tmp_path: Path, breaks: str) -> None:
 def a_run() -> Bench:
     load = Load(Target("https://localhost"))
     events = [Event(Does.DEPLOY), Event(Does.FAIL, "import error")]
-    bench = Bench(Host("13", 2, folder=Path("/nonexistent"), port=1), SIZES["quick"], events, load)
+    bench = Bench(Paddock("13", folder=Path("/nonexistent"), standby=2), SIZES["quick"], events, load)
     client = load.tally.client("GET kept")
     for number in range(1000):
         client.sent += 1
