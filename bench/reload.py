@@ -30,9 +30,8 @@ import h2.config
 import h2.connection
 import h2.events
 import httpx2
-from host import Host, HostError, free_port
+from host import HostError, Paddock, free_port, say
 from load import Target, describe
-from rollout import say
 from schedule import write_app
 
 # Connections that clients keep, of each protocol.
@@ -241,7 +240,7 @@ async def _at_rate(client: Send, method: str, name: str, rate: float, stop: asyn
 class Bench:
     """One version of NGINX."""
 
-    host: Host
+    fleet: Paddock
     seconds: float
     rate: float
     pause: float
@@ -252,20 +251,21 @@ class Bench:
 
     async def prepare(self) -> None:
         """Start the host."""
-        await self.host.up()
-        write_app(self.host.source, "m0")
-        ran = await self.host.play("site")
+        await self.fleet.up()
+        write_app(self.fleet.source, "m0")
+        ran = await self.fleet.play("site")
         if ran.code:
             raise HostError(ran.output[-3000:])
-        await self.host.fetch_certificate()
+        await self.fleet.fetch_certificate()
 
     async def run(self, reload: Callable[[], Awaitable[str]]) -> None:
         """Reload under load."""
-        self.version = (await self.host.versions())["nginx"]
-        distance = Distance(self.host.port, self.delay / 2)
+        self.version = (await self.fleet.versions())["nginx"]
+        host = self.fleet.first
+        distance = Distance(host.port, self.delay / 2)
         stop = asyncio.Event()
         async with await distance.start(), asyncio.TaskGroup() as group:
-            group.create_task(send(distance.here, self.host.certificate, self.rate, stop, self.counts))
+            group.create_task(send(distance.here, host.certificate, self.rate, stop, self.counts))
             await asyncio.sleep(2)
             end = time.monotonic() + self.seconds
             while time.monotonic() < end:
@@ -295,25 +295,24 @@ async def main() -> int:
     parser.add_argument("--before", default="true", help="a command that prepares the host, to try something")
     arguments = parser.parse_args()
     benches = [
-        Bench(host, arguments.seconds, arguments.rate, arguments.pause, arguments.delay)
+        Bench(fleet, arguments.seconds, arguments.rate, arguments.pause, arguments.delay)
         for distro in arguments.distro
-        for host in [Host(distro, standby=5)]
+        for fleet in [Paddock(distro, name=f"bench-{distro}", standby=5)]
     ]
-    for bench in benches:
-        bench.host.name += f"-{bench.host.distro}"
     try:
         say(f"hosts with Debian {' and '.join(arguments.distro)}")
         await asyncio.gather(*(bench.prepare() for bench in benches))
         for bench in benches:
             say(f"{bench.version}: {bench.seconds:g} s of reloads")
-            await bench.host.ask(arguments.before)
-            await bench.run(lambda host=bench.host: host.ask(arguments.command))  # type: ignore[misc]
+            host = bench.fleet.first
+            await host.ask(arguments.before)
+            await bench.run(lambda host=host: host.ask(arguments.command))  # type: ignore[misc]
             print(bench.table())  # noqa: T201
     except HostError as error:
         say(f"a host could not be set up: {error}")
         return 2
     finally:
-        await asyncio.gather(*(bench.host.down() for bench in benches))
+        await asyncio.gather(*(bench.fleet.down() for bench in benches))
     return 0
 
 
