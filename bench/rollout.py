@@ -158,7 +158,10 @@ class Bench:
             return f"the instance of {release} {'still' if warm else 'no longer'} runs"
         # To the release before is what a rollback does when told nothing.
         arguments = [] if event.does == Does.WARM else ["-e", f"release={release}"]
-        return await self._goes_live("rollback", marker, before, *arguments)
+        wrong = await self._goes_live("rollback", marker, before, *arguments)
+        if not wrong:
+            self.good = [entry for entry in self.good if entry[0] != live]  # nobody goes back to what is bad
+        return wrong
 
     async def _goes_live(self, playbook: str, marker: str, before: str, *arguments: str) -> str:
         markers = self.load.markers

@@ -127,6 +127,7 @@ SCHEDULES: dict[str, list[Event]] = {
         WARM,
         COLD,
         fail("migration fails"),
+        deploy(),
         deploy(after=1),
         WARM,
         fail("dependency not there"),

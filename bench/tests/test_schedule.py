@@ -18,7 +18,8 @@ from tally import Kind
 def test_the_whole_schedule_is_what_the_promise_names() -> None:
     events = SCHEDULES["full"]
     count = {does: sum(event.does == does for event in events) for does in Does}
-    assert (count[Does.DEPLOY], count[Does.WARM], count[Does.COLD]) == (5, 3, 3)
+    # One deploy more than promised: what was rolled back from is bad, so each rollback uses one up.
+    assert (count[Does.DEPLOY], count[Does.WARM], count[Does.COLD]) == (6, 3, 3)
     assert {event.breaks for event in events if event.does == Does.FAIL} == set(BREAKAGES)
 
 
