@@ -27,7 +27,7 @@ GOOD: dict[str, Any] = VARIABLES["apps"][0]
 STATE = """
     live=$(readlink /srv/notes/current) && echo "$live"
     systemctl show "notes@$(basename "$live").service" --property=ActiveState,MainPID,NRestarts
-    systemctl list-units --plain --no-legend --state=active,activating 'notes@*' | sort
+    systemctl list-units --plain --no-legend --state=active,activating 'notes@*' | cut -d ' ' -f 1 | sort
     systemctl show nginx.service --property=ActiveState,MainPID
     find /etc/nginx/nginx.conf /etc/nginx/conf.d /etc/ssl/paddock -type f | sort | xargs sha256sum
     curl -sS --max-time 10 --cacert /etc/ssl/paddock/notes.crt --connect-to ::127.0.0.1: -o /dev/null \\
