@@ -669,10 +669,9 @@ class News:
         return json.dumps({"right": since, "failures": failures})
 
 
-async def follow(load: Load, orders: asyncio.StreamReader) -> None:
-    """Do as each line says, until there are no more or the load ends by itself."""
+async def follow(load: Load, orders: asyncio.StreamReader, right: set[str]) -> None:
+    """Do as each line says, until there are no more or the load ends by itself. right: the markers so far."""
     news = News(load)
-    right: set[str] = set()
     while line := (await orders.readline()).decode().split():
         for name in {*line} - right:
             load.markers.allow(name)
@@ -711,7 +710,7 @@ async def main() -> int:
         seconds = min(arguments.seconds, 3600)
         if arguments.follow:
             with suppress(TimeoutError):
-                await asyncio.wait_for(follow(load, await standard_input()), seconds)
+                await asyncio.wait_for(follow(load, await standard_input(), {*arguments.marker}), seconds)
         else:
             await load.stopped(seconds)
     if arguments.follow:

@@ -51,8 +51,8 @@ class Traffic:
 
 
 @contextmanager
-def traffic(host: str, certificate: Path) -> Iterator[Traffic]:
-    """Send traffic to a host, whose HTTPS listener is published, until the body ends."""
+def traffic(host: str, certificate: Path, marker: str) -> Iterator[Traffic]:
+    """Send traffic to a host, whose HTTPS listener is published, until the body ends. marker: what is right at first."""
     settings = PROJECT / f".cache/molecule/{os.environ['MOLECULE_SCENARIO_NAME']}.ssh"
     asked = subprocess.run(["ssh", "-G", "-F", settings, host], check=True, capture_output=True, text=True).stdout
     container = dict(line.split(" ", 1) for line in asked.splitlines() if " " in line)["hostname"]
@@ -69,6 +69,7 @@ def traffic(host: str, certificate: Path) -> Iterator[Traffic]:
     # just when its instance retires can cost it the clean close (NGINX drops that when it cannot pass the message on),
     # so there are few of them.
     options = ["--follow", "--rate", "0", "--echo", "1", "--timeout", "30", "--seconds", str(LONGEST)]
+    options += ["--marker", marker]
     process = subprocess.Popen([*command, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield Traffic(process)

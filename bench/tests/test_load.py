@@ -254,7 +254,7 @@ def test_a_load_that_is_led_by_another_program(capsys: pytest.CaptureFixture[str
         async with server.listening():
             load = a_load(server.url, kept_get=40)
             async with running(load):
-                following = asyncio.create_task(follow(load, orders))
+                following = asyncio.create_task(follow(load, orders, set()))
                 for order in ("m2", "m2", "m3", "m2 m3"):
                     orders.feed_data(f"{order}\n".encode())
                     await load.stopped(0.5)
@@ -277,7 +277,7 @@ def test_what_failed_is_news_once(capsys: pytest.CaptureFixture[str]) -> None:
         load = a_load(server.url, kept_get=40)
         load.markers.forbid("m1")
         async with running(load):
-            following = asyncio.create_task(follow(load, orders))
+            following = asyncio.create_task(follow(load, orders, set()))
             await load.stopped(0.5)
             orders.feed_data(b"m1\n")
             await load.stopped(0.5)

@@ -164,7 +164,7 @@ def shop(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sho
         for name, host in fleet.hosts.items():
             certificate = folder / f"{name}.crt"
             certificate.write_text(host.check_output("cat /etc/ssl/paddock/shop.crt"))
-            loads[name] = stack.enter_context(traffic(name, certificate))
+            loads[name] = stack.enter_context(traffic(name, certificate, APP["env"]["MARKER"]))
         shop = Shop(fleet, loads)
         shop.expect(shop.marker)
         yield shop

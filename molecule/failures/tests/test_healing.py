@@ -37,8 +37,7 @@ def loads(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
         for name, host in fleet.hosts.items():
             certificate = folder / f"{name}.crt"
             certificate.write_text(host.check_output("cat /etc/ssl/paddock/shop.crt"))
-            loads[name] = stack.enter_context(traffic(name, certificate))
-            loads[name].expect(APP["env"]["MARKER"])
+            loads[name] = stack.enter_context(traffic(name, certificate, APP["env"]["MARKER"]))
         yield loads
 
 
@@ -63,7 +62,9 @@ def test_a_process_that_is_killed(fleet: Fleet, loads: dict[str, Traffic], comma
     for _ in range(2):
         fleet.each(command)
         for failures in lost(loads, 6).values():
-            assert {each["client"].split()[0] for each in failures} <= NOT_REPEATED
+            others = [each for each in failures if each["client"].split()[0] not in NOT_REPEATED]
+            # One that NGINX repeats may, rarely, meet nothing but kept connections to the dead.
+            assert len(others) <= 1, others
     assert lost(loads, 4) == {name: [] for name in fleet.hosts}
 
 
