@@ -52,7 +52,7 @@ class Traffic:
 
 @contextmanager
 def traffic(host: str, certificate: Path, marker: str) -> Iterator[Traffic]:
-    """Send traffic to a host, whose HTTPS listener is published, until the body ends. marker: what is right at first."""
+    """Send traffic to a host, whose HTTPS listener is published, until the body ends. marker: what is right then."""
     settings = PROJECT / f".cache/molecule/{os.environ['MOLECULE_SCENARIO_NAME']}.ssh"
     asked = subprocess.run(["ssh", "-G", "-F", settings, host], check=True, capture_output=True, text=True).stdout
     container = dict(line.split(" ", 1) for line in asked.splitlines() if " " in line)["hostname"]
