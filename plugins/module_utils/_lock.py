@@ -91,7 +91,7 @@ def _work_alone(app: App) -> int:
 
 def release(app: App, wanted: Holder | None) -> None:
     """Give the lock back, if the run holds it."""
-    if not wanted:
+    if not wanted or not holder(app):  # on a host that is new to the app there is not even a folder to lock
         return
     with _exclusive(app):
         held = holder(app)

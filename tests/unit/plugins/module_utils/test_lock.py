@@ -47,6 +47,11 @@ def test_it_is_taken_renewed_and_given_back(app: App) -> None:
     assert held_by(app) == ""
 
 
+def test_a_host_that_is_new_to_the_app_has_none_to_give_back(tmp_path: Path) -> None:
+    release(App("shop", tmp_path / "shop"), run("alice"))
+    assert not (tmp_path / "shop").exists()
+
+
 def test_another_is_told_whose_it_is(app: App) -> None:
     take(app, run("alice"))
     with pytest.raises(LockedError) as caught:
