@@ -205,6 +205,7 @@ class Trial:
     async def measure_fleet(self) -> None:
         """Measure with all hosts: those that were left out so far are prepared first."""
         self.way.everywhere = True
+        self.write()  # what lies there last may be bad: broken, or rolled back from
         await self.measure("the other hosts", self.way.prepare)
         for host in self.way.fleet.hosts:
             await self.trust(host)
@@ -349,6 +350,8 @@ class Trial:
             raise HostError("the run was stopped")
         loss = self.figures.losses[row] = Loss.of(load.tally, events)
         say(f"{self.way.name}: {row}: {lost(loss)}; slowest answer {loss.slowest:.1f} s")
+        for failure in load.tally.failures[:5]:
+            say(f"{self.way.name}: {row}: {failure.client}: {failure.kind}: {failure.text}")
 
 
 @functools.cache
