@@ -146,6 +146,8 @@ def _state(app: App, units: dict[str, str]) -> dict[str, t.Any]:
         "bad": bad,
         # Instances that run beside the live one: to go back to such a one is a switch.
         "warm": sorted(release for release in instances - {live} if app.service_unit(release) in active),
+        # Releases of which something runs, or is about to: these are not pruned.
+        "up": sorted({unit.removeprefix(prefix).rpartition(".")[0] for unit in active}),
         "lock": holder(app),
         "running": bool(mine) and all(units.get(unit) == "active" for unit in mine),
         "enabled": bool(mine) and mine <= enabled,

@@ -64,7 +64,18 @@ class Instance:
 
     def enable(self) -> None:
         """Have the instance come up at boot: for the live one alone, so right before it becomes that."""
-        systemctl("enable", "--quiet", *self.units)
+        # Only what is not yet as wanted, because systemd reads all its units anew each time.
+        if len(self._links()) < len(self.units):
+            systemctl("enable", "--quiet", *self.units)
+
+    def disable(self) -> None:
+        """Have the instance stay down at boot. It keeps running."""
+        if self._links():
+            systemctl("disable", "--quiet", *self.units)
+
+    def _links(self) -> list[Path]:
+        """Return what has the instance come up at boot."""
+        return [path for unit in self.units for path in UNITS.glob(f"*.wants/{unit}")]
 
     def _cancel_retirement(self) -> None:
         # The time of a standby instance may come at any moment, also between this start and the switch to it.

@@ -75,10 +75,11 @@ import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.paddock.fastapi.plugins.module_utils._host import app_states
+from ansible_collections.paddock.fastapi.plugins.module_utils._instance import Instance
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, prunable
 from ansible_collections.paddock.fastapi.plugins.module_utils._lock import LockedError, take
 from ansible_collections.paddock.fastapi.plugins.module_utils._lock import release as give_back
-from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl
+from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, systemctl
 
 
 def main() -> None:
@@ -97,8 +98,7 @@ def main() -> None:
         if not module.check_mode:
             take(app, module.params["lock"])
         state = app_states([app.name])[app.name]
-        running = _running(app)
-        pruned = prunable(app.complete(), module.params["keep"], {state["live"], *running}, state["bad"])
+        pruned = prunable(app.complete(), module.params["keep"], {state["live"], *state["up"]}, state["bad"])
         result = {"retired": state["stale"], "pruned": pruned, "changed": bool(state["stale"] or pruned)}
         if module.check_mode:
             module.exit_json(**result)
@@ -112,17 +112,11 @@ def main() -> None:
     module.exit_json(**result)
 
 
-def _running(app: App) -> set[str]:
-    """Return the releases whose instances are up, or waiting for their timer."""
-    units = show([f"{app.name}@*.service", f"{app.name}@*.socket"], "ActiveState")
-    active = (unit for unit, entry in units.items() if entry["ActiveState"] != "inactive")
-    return {unit.removeprefix(f"{app.name}@").rpartition(".")[0] for unit in active}
-
-
 def _retire(app: App, release: str, standby: int) -> None:
     """Disable an instance now and have systemd stop it later."""
-    units = [app.socket_unit(release), app.service_unit(release)]
-    systemctl("disable", "--quiet", *units)
+    instance = Instance(app, release)
+    units = instance.units
+    instance.disable()
     if not standby:
         systemctl("stop", *units)
         with contextlib.suppress(SystemdError):  # most did not fail

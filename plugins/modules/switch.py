@@ -132,7 +132,7 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._probe import (
     as_result,
     until_healthy,
 )
-from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, journal, systemctl
+from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, journal
 
 # After so many wrong answers of the new release it goes back, without waiting for the time to be over.
 WRONG = 10
@@ -270,7 +270,7 @@ def _go_back(app: App, release: str, before: str | None) -> None:
 
 def _disable(app: App, release: str) -> None:
     with contextlib.suppress(SystemdError):  # it may have been removed by hand; then there is nothing to disable
-        systemctl("disable", "--quiet", app.socket_unit(release), app.service_unit(release))
+        Instance(app, release).disable()
 
 
 if __name__ == "__main__":

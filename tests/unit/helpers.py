@@ -141,3 +141,11 @@ def release_folder(app_root: Path, release: str, *, complete: bool = True) -> Pa
 def documentation(text: str) -> dict[str, t.Any]:
     """Read a plugin's DOCUMENTATION."""
     return t.cast("dict[str, t.Any]", yaml.safe_load(text))
+
+
+def enable_units(units: Path, *names: str) -> None:
+    """Have units come up at boot, as systemctl enable would."""
+    for name in names:
+        folder = units / ("sockets.target.wants" if name.endswith(".socket") else "multi-user.target.wants")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to("/dev/null")

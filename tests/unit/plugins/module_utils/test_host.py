@@ -16,7 +16,15 @@ from pathlib import Path
 import pytest
 from ansible_collections.paddock.fastapi.plugins.module_utils import _host
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
-from ansible_collections.paddock.fastapi.tests.unit.helpers import AS_ROOT, LIVE, NEW, OLD, Programs, release_folder
+from ansible_collections.paddock.fastapi.tests.unit.helpers import (
+    AS_ROOT,
+    LIVE,
+    NEW,
+    OLD,
+    Programs,
+    enable_units,
+    release_folder,
+)
 
 GIB = 2**30
 
@@ -168,13 +176,6 @@ def test_interpreters(programs: Programs) -> None:
     assert _host.python_version("snake") == ""
 
 
-def enable(units: Path, *names: str) -> None:
-    for name in names:
-        folder = units / ("sockets.target.wants" if name.endswith(".socket") else "multi-user.target.wants")
-        folder.mkdir(exist_ok=True)
-        (folder / name).symlink_to("/dev/null")
-
-
 def both(release: str) -> list[str]:
     return [f"shop@{release}.service", f"shop@{release}.socket"]
 
@@ -186,7 +187,7 @@ def state(
     programs.add("systemctl", f"printf '{blocks}'")
     if live:
         (srv / "shop/current").symlink_to(f"releases/{live}")
-    enable(srv.parent / "units", *enabled)
+    enable_units(srv.parent / "units", *enabled)
     return _host.app_states(["shop"])["shop"]
 
 
@@ -201,6 +202,7 @@ def test_an_app_that_is_not_there(programs: Programs, srv: Path) -> None:
         "proven": {},
         "bad": {},
         "warm": [],
+        "up": [],
         "lock": None,
     }
     assert programs.calls == [
@@ -238,6 +240,7 @@ def test_instances_that_nobody_will_stop_are_stale(programs: Programs, srv: Path
     }
     found = state(programs, srv, active=active, enabled=[*both(LIVE), *both(NEW)], live=LIVE)
     assert found["stale"] == [OLD, NEW]
+    assert found["up"] == sorted([LIVE, OLD, retiring])
 
 
 def test_prepared_means_owners_and_modes(srv: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from ansible_collections.paddock.fastapi.tests.unit.helpers import (
     OLD,
     Programs,
     RunModule,
+    enable_units,
     release_folder,
 )
 
@@ -459,14 +460,18 @@ SWITCH = {"app": "shop", "release": NEW, "host": "shop.example.com", "certificat
 
 
 @pytest.fixture
-def app(srv: Path) -> App:
+def app(srv: Path, units: Path) -> App:
+    assert units
     for release in (LIVE, NEW):
         release_folder(srv / "shop", release)
     return App("shop", srv / "shop")
 
 
-def test_switch(programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_switch(
+    programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, units: Path
+) -> None:
     app.point_current(LIVE)
+    enable_units(units, *both(LIVE, ""))
     systemctl(programs)
     asked = answering(monkeypatch, switch, Answer("", 200, "", NEW), healthy=True, requests=5)
     found = run_module("switch", SWITCH)
@@ -509,21 +514,24 @@ def test_switch_to_an_instance_that_has_retired_gates_it_first(
         assert found["msg"].startswith(f"app shop: cannot switch to {NEW}: over its own socket, no answer")
 
 
+@pytest.mark.parametrize("enabled", [0, 1, 2])
 def test_switch_to_what_is_live_proves_it_again(
-    programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+    programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, units: Path, enabled: int
 ) -> None:
     app.point_current(NEW)
+    enable_units(units, *list(both(NEW, ""))[:enabled])
     systemctl(programs)
     asked = answering(monkeypatch, switch, Answer(), healthy=True)
     assert run_module("switch", SWITCH)["changed"] is False
     assert len(asked) == 1
-    assert changes(programs) == [f"systemctl enable --quiet {unit_names(NEW)}"]
+    assert changes(programs) == ([] if enabled == 2 else [f"systemctl enable --quiet {unit_names(NEW)}"])
 
 
 def test_switch_survives_an_old_instance_that_was_removed_by_hand(
-    programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+    programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, units: Path
 ) -> None:
     app.point_current(LIVE)
+    enable_units(units, app.socket_unit(LIVE))
     systemctl(programs, more='case "$1" in disable) exit 1 ;; esac')
     answering(monkeypatch, switch, Answer(), healthy=True)
     assert run_module("switch", SWITCH)["failed"] is False
@@ -550,11 +558,17 @@ def test_switch_off(programs: Programs, app: App, run_module: RunModule, live: s
 
 @pytest.mark.parametrize("before", [LIVE, NEW, None])
 def test_switch_that_is_not_proven_goes_back(
-    programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, before: str | None
+    programs: Programs,
+    app: App,
+    run_module: RunModule,
+    monkeypatch: pytest.MonkeyPatch,
+    units: Path,
+    before: str | None,
 ) -> None:
     if before:
         app.point_current(before)
-    systemctl(programs)
+    link = f'mkdir -p {units}/x.wants; for unit; do ln -s /dev/null "{units}/x.wants/$unit"; done'
+    systemctl(programs, more=f'case "$1" in enable) (shift 2; {link}) ;; esac')
     programs.add("journalctl", "echo 'the last line'")
     answering(monkeypatch, switch, Answer("/healthz answered 502 instead of 200", 502, "", None))
     found = run_module("switch", SWITCH)
@@ -612,8 +626,9 @@ def retiring(programs: Programs, app: App, units: dict[str, str]) -> None:
     programs.add("systemd-run")
 
 
-def test_retire_hands_over_to_systemd(programs: Programs, app: App, run_module: RunModule) -> None:
+def test_retire_hands_over_to_systemd(programs: Programs, app: App, run_module: RunModule, units: Path) -> None:
     retiring(programs, app, both(LIVE, "active disabled"))
+    enable_units(units, *both(LIVE, ""))
     found = run_module("retire", {"app": "shop", "standby": 9, "keep": 2})
     assert (found["retired"], found["pruned"], found["changed"]) == ([LIVE], [OLD], True)
     assert app.complete() == [LIVE, NEW]
@@ -651,9 +666,8 @@ def test_the_timer_spares_what_is_live_again(programs: Programs, app: App, run_m
 def test_retire_without_standby_stops_at_once(programs: Programs, app: App, run_module: RunModule) -> None:
     retiring(programs, app, both(LIVE, "active disabled"))
     assert run_module("retire", {"app": "shop", "standby": 0})["retired"] == [LIVE]
-    assert changes(programs) == [
-        f"systemctl {verb} {unit_names(LIVE)}" for verb in ("disable --quiet", "stop", "reset-failed")
-    ]
+    # It is not enabled any more.
+    assert changes(programs) == [f"systemctl {verb} {unit_names(LIVE)}" for verb in ("stop", "reset-failed")]
 
 
 def test_retire_in_check_mode(programs: Programs, app: App, run_module: RunModule) -> None:
