@@ -29,8 +29,8 @@ WEBROOT = Path("/var/lib/paddock/acme")
 CHALLENGES = ".well-known/acme-challenge"
 HTTP_PORT = 80  # RFC 8555, 8.3: http-01 asks there, and nowhere else
 PRECHECK_SECONDS = 10.0
-# Part of its life that a certificate has left when it is renewed, as Let's Encrypt recommends. certbot does so by itself
-# from 4.0 on; before, it renews 30 days before the end: one that lives 6 days whenever the timer comes.
+# Part of its life that a certificate has left when it is renewed, as Let's Encrypt recommends. certbot does so by
+# itself from 4.0 on; before, it renews 30 days before the end: one that lives 6 days whenever the timer comes.
 RENEW_AT = 1 / 3
 
 
