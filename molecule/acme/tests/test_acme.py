@@ -60,7 +60,7 @@ def answering(fleet: Fleet) -> Iterator[None]:
     """However a test ends: the app answers over HTTPS."""
     yield
     curl = "curl -sS --insecure --max-time 10 --connect-to ::127.0.0.1: -o /dev/null -w '%{http_code}'"
-    assert set(fleet.each(f"{curl} https://notes.test/readyz").values()) == {"200"}
+    assert set(fleet.each(f"{curl} https://notes.test/healthz").values()) == {"200"}
 
 
 def test_the_first_run_has_one_issued(fleet: Fleet) -> None:
