@@ -30,6 +30,7 @@ APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")
 DOMAIN = re.compile(r"(?=.{1,253}$)(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*", re.IGNORECASE)
 IPV4 = re.compile(r"\d+(\.\d+){3}")
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SIZE = re.compile(r"\d+[kmg]?", re.IGNORECASE)
 URL_PATH = re.compile(r"/[^\s?#\"']*(\?[^\s#\"']*)?")
@@ -147,9 +148,14 @@ HEALTH = {
 TLS = {
     "mode": Option(
         "str",
-        "`selfsigned`; `provided`: a certificate of yours; `off`: plain HTTP.",
-        "selfsigned",
-        choices=("selfsigned", "provided", "off"),
+        "`acme`: from a CA such as Let's Encrypt; `selfsigned`; `provided`: a certificate of yours; `off`: plain HTTP. "
+        "Default: `acme` if there is an `email`, else `selfsigned`.",
+        choices=("acme", "selfsigned", "provided", "off"),
+    ),
+    "email": Option(
+        "str",
+        "With `acme`: address that the CA writes to, and that agrees to its terms.",
+        check=_pattern(EMAIL, "write an address such as ops@example.com"),
     ),
     "certificate": Option("str", "With `provided`: file on the control node, PEM, the leaf first, then its chain."),
     "key": Option("str", "With `provided`: file on the control node, PEM, not encrypted."),
@@ -325,6 +331,10 @@ def _relations(app: str, values: Settings) -> list[Problem]:
     """Check what two options must be to each other."""
     problems = []
     tls = values["tls"] or {}
+    if tls.get("mode") == "acme" and not tls.get("email"):
+        problems.append(Problem(app, "tls.email", "is missing; tls.mode 'acme' needs an address that the CA writes to"))
+    elif tls.get("email") and tls.get("mode") not in {"acme", None}:
+        problems.append(Problem(app, "tls.email", f"is not used with tls.mode {tls['mode']!r}; remove one of them"))
     if tls.get("mode") == "provided":
         problems += [
             Problem(app, f"tls.{name}", "is missing; tls.mode 'provided' needs both certificate and key")
@@ -405,6 +415,7 @@ def _derive(values: Settings) -> Settings:
     name = values["name"]
     root = f"{APPS_ROOT}/{name}"
     tls = dict(values["tls"])
+    tls["mode"] = tls["mode"] or ("acme" if tls["email"] else "selfsigned")
     if tls["mode"] != "off":
         tls |= {"certificate_path": f"{TLS_ROOT}/{name}.crt", "key_path": f"{TLS_ROOT}/{name}.key"}
     return {

@@ -12,7 +12,8 @@ short_description: Keep a self-signed certificate for some host names
 version_added: 0.1.0
 description:
   - Makes an ECDSA key (P-256) and a certificate for it with openssl, and makes them anew when they do not fit together,
-    do not name exactly the wanted hosts, or expire soon.
+    do not name exactly the wanted hosts, expire soon, or are signed by somebody else.
+  - With O(placeholder=true) they only hold the place of what somebody else will put there, such as a CA's.
 author: paddock.fastapi contributors
 options:
   certificate:
@@ -36,6 +37,10 @@ options:
     description: Days before its end that a certificate is made anew.
     type: int
     default: 30
+  placeholder:
+    description: Whether to leave alone whatever pair is there, if NGINX can load it.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -77,22 +82,27 @@ def openssl(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr
 
 
-def why_renew(certificate: Path, key: Path, domains: list[str], seconds: int) -> str:
-    """Say why the pair must be made anew, or nothing if it is good."""
+def why_replace(certificate: Path, key: Path) -> str:
+    """Say why NGINX could not load the pair, or nothing if it can."""
     if not certificate.is_file() or not key.is_file():
         return "there is none"
-    failed, names = openssl("x509", "-in", str(certificate), "-noout", "-ext", "subjectAltName")
+    failed, public = openssl("x509", "-in", str(certificate), "-noout", "-pubkey")
     if failed:
         return "it cannot be read"
-    if set(re.findall(r"DNS:([^\s,]+)", names)) != set(domains):
+    return "" if public == openssl("pkey", "-in", str(key), "-pubout")[1] else "it does not belong to its key"
+
+
+def why_renew(certificate: Path, key: Path, domains: list[str], seconds: int) -> str:
+    """Say why the pair must be made anew, or nothing if it is good."""
+    if reason := why_replace(certificate, key):
+        return reason
+    shown = openssl("x509", "-in", str(certificate), "-noout", "-subject", "-issuer", "-ext", "subjectAltName")[1]
+    if set(re.findall(r"DNS:([^\s,]+)", shown)) != set(domains):
         return "it names other hosts"
+    if len(set(re.findall(r"^(?:subject|issuer)=(.*)$", shown, re.MULTILINE))) != 1:
+        return "somebody else has signed it"
     if openssl("x509", "-in", str(certificate), "-noout", "-checkend", str(seconds))[0]:
         return f"it expires within {seconds // 86400} days"
-    if (
-        openssl("x509", "-in", str(certificate), "-noout", "-pubkey")[1]
-        != openssl("pkey", "-in", str(key), "-pubout")[1]
-    ):
-        return "it does not belong to its key"
     return ""
 
 
@@ -105,6 +115,7 @@ def main() -> None:
             "domains": {"type": "list", "elements": "str", "required": True},
             "days": {"type": "int", "default": 365},
             "renew_before": {"type": "int", "default": 30},
+            "placeholder": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -122,7 +133,10 @@ def keep(module: AnsibleModule) -> None:
     """Make the pair if there is a reason to, and end the module."""
     wanted = module.params
     certificate, key, domains = Path(wanted["certificate"]), Path(wanted["key"]), wanted["domains"]
-    reason = why_renew(certificate, key, domains, wanted["renew_before"] * 86400)
+    if wanted["placeholder"]:
+        reason = why_replace(certificate, key)
+    else:
+        reason = why_renew(certificate, key, domains, wanted["renew_before"] * 86400)
     diff = {
         "before_header": str(certificate),
         "after_header": str(certificate),

@@ -107,7 +107,9 @@ def test_computed_defaults_are_told_in_words(role: str) -> None:
 
 @pytest.mark.parametrize("role", NAMES)
 def test_every_entry_point_has_its_tasks(role: str) -> None:
-    assert {f"{name}.yml" for name in entry_points(role)} == {path.name for path in (ROLES / role / "tasks").iterdir()}
+    # A file that begins with _ is a part of others.
+    files = {path.name for path in (ROLES / role / "tasks").glob("[!_]*")}
+    assert {f"{name}.yml" for name in entry_points(role)} == files
 
 
 @pytest.mark.parametrize("role", NAMES)

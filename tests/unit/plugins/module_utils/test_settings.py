@@ -85,6 +85,7 @@ VALID: list[tuple[str, t.Any]] = [
     ("max_body_size", "0"),
     ("max_body_size", "100M"),
     ("tls.mode", "off"),
+    ("tls.email", "ops@example.com"),
     ("health.path", "/health/ready?deep=1"),
     ("health.status", 204),
     ("health.contains", '"ok"'),
@@ -178,7 +179,8 @@ INVALID: list[tuple[str, t.Any, str]] = [
     ("max_body_size", "10 MB", "'10 MB' is not valid; write a size such as 10m or 1g"),
     ("tls", "off", "'off' is not a mapping of options"),
     ("tls.mode", "self-signed", "'self-signed' is not known; did you mean 'selfsigned'?"),
-    ("tls.mode", "acme", "'acme' is not known; choose one of selfsigned, provided, off"),
+    ("tls.mode", "letsencrypt", "'letsencrypt' is not known; choose one of acme, selfsigned, provided, off"),
+    ("tls.email", "ops", "'ops' is not valid; write an address such as ops@example.com"),
     ("health.path", "healthz", "'healthz' is not valid; write a path such as /healthz"),
     ("health.path", "/a b", "'/a b' is not valid; write a path such as /healthz"),
     ("health.status", 99, "99 is out of range; write 100 to 599"),
@@ -256,6 +258,7 @@ def test_defaults() -> None:
         "health": {name: option.default for name, option in HEALTH.items()},
         "tls": {
             **{name: option.default for name, option in TLS.items()},
+            "mode": "selfsigned",
             "certificate_path": "/etc/ssl/paddock/shop.crt",
             "key_path": "/etc/ssl/paddock/shop.key",
         },
@@ -271,6 +274,10 @@ def test_defaults() -> None:
 
 def test_commands_are_split_into_words() -> None:
     assert settings(migrate="alembic -x 'a b' upgrade head")["migrate"] == ["alembic", "-x", "a b", "upgrade", "head"]
+
+
+def test_an_address_is_all_that_a_ca_needs() -> None:
+    assert settings(tls={"email": "ops@example.com"})["tls"]["mode"] == "acme"
 
 
 def test_plain_http_has_no_certificate() -> None:
@@ -336,6 +343,14 @@ def test_no_apps_are_fine() -> None:
             ["app shop: tls.mode: a certificate or key is given; set mode to 'provided' to use it"],
         ),
         (
+            {"mode": "acme"},
+            ["app shop: tls.email: is missing; tls.mode 'acme' needs an address that the CA writes to"],
+        ),
+        (
+            {"mode": "off", "email": "ops@example.com"},
+            ["app shop: tls.email: is not used with tls.mode 'off'; remove one of them"],
+        ),
+        (
             {"mode": "provided", "certificate": 5, "key": "a.key"},
             [
                 "app shop: tls.certificate: 5 is not text",
@@ -344,7 +359,7 @@ def test_no_apps_are_fine() -> None:
         ),
     ],
 )
-def test_certificate_and_key_belong_to_mode_provided(tls: dict[str, t.Any], expected: list[str]) -> None:
+def test_what_belongs_to_a_mode(tls: dict[str, t.Any], expected: list[str]) -> None:
     assert errors(an_app(tls=tls)) == expected
 
 

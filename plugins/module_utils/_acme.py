@@ -1,0 +1,218 @@
+# Copyright (c) 2026, paddock.fastapi contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A certificate from an ACME CA, through the distribution's certbot. Standard library only.
+
+certbot keeps what it is told in /etc/letsencrypt/renewal/NAME.conf and renews by its own timer; this decides when it
+must be told something new, and what to say when it fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import secrets
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+LETSENCRYPT = Path("/etc/letsencrypt")
+HOOK = LETSENCRYPT / "renewal-hooks/deploy/paddock"
+WEBROOT = Path("/var/lib/paddock/acme")
+CHALLENGES = ".well-known/acme-challenge"
+HTTP_PORT = 80  # RFC 8555, 8.3: http-01 asks there, and nowhere else
+PRECHECK_SECONDS = 10.0
+# Part of its life that a certificate has left when it is renewed, as Let's Encrypt recommends. certbot does so by
+# itself from 4.0 on; before, it renews 30 days before the end: one that lives 6 days whenever the timer comes.
+RENEW_AT = 1 / 3
+
+
+class AcmeError(RuntimeError):
+    """There is no certificate; the message says why and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A CA: its directory, and what it wants to know of who asks."""
+
+    directory: str
+    email: str
+    ca_bundle: str | None = None
+    eab_kid: str | None = None
+    eab_hmac_key: str | None = None
+    profile: str | None = None
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """One certificate with all its renewals, as certbot calls it."""
+
+    app: str
+    domains: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        """What certbot calls it: the deploy hook takes the app's name from that."""
+        return f"paddock-{self.app}"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the newest certificate and key."""
+        return LETSENCRYPT / "live" / self.name
+
+    @property
+    def renewal(self) -> Path:
+        """File with what certbot was told."""
+        return LETSENCRYPT / "renewal" / f"{self.name}.conf"
+
+    @property
+    def certificate(self) -> Path:
+        """File of the newest certificate and its chain."""
+        return self.folder / "fullchain.pem"
+
+    def exists(self) -> bool:
+        """Tell whether certbot has it."""
+        return self.renewal.is_file() and self.certificate.is_file()
+
+    def told(self, option: str) -> str:
+        """Return what certbot was told for it."""
+        found = re.search(rf"^{option} = (.*)$", self.renewal.read_text(encoding="utf-8"), re.MULTILINE)
+        return found.group(1).strip() if found else ""
+
+    def why_issue(self, authority: Authority) -> str:
+        """Say why the CA must be asked, or nothing if certbot's timer has it all in hand."""
+        if not self.exists():
+            return "there is none"
+        names, seconds, life = inspect(self.certificate)
+        if names != {domain.lower() for domain in self.domains}:
+            return "it names other hosts"
+        if self.told("server") != authority.directory:
+            return f"it is from {self.told('server')}"
+        # The timer comes twice a day, so this late it must have failed for days.
+        if seconds < life * RENEW_AT / 2:
+            return f"it expires in {max(0, seconds) // 3600} hours, and was not renewed"
+        return ""
+
+
+def inspect(certificate: Path) -> tuple[set[str], int, int]:
+    """Return whom a certificate names, how many seconds are left of it, and how many seconds it lives."""
+    command = ["openssl", "x509", "-in", str(certificate), "-noout", "-dates", "-ext", "subjectAltName"]
+    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    times = [ssl.cert_time_to_seconds(value) for value in re.findall(r"^not(?:Before|After)=(.*)$", text, re.MULTILINE)]
+    if len(times) != 2:  # noqa: PLR2004  # its beginning and its end
+        return set(), 0, 0
+    names = {name.lower() for name in re.findall(r"DNS:([^\s,]+)", text)}
+    return names, int(times[1] - time.time()), int(times[1] - times[0])
+
+
+@contextlib.contextmanager
+def _proof() -> Iterator[tuple[str, str]]:
+    """Publish a file that only this host can have, as a path and its content."""
+    folder = WEBROOT / CHALLENGES
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    name, content = f"paddock-{secrets.token_urlsafe(16)}", secrets.token_urlsafe(32)
+    path = folder / name
+    path.write_text(content, encoding="ascii")
+    path.chmod(0o644)
+    try:
+        yield f"/{CHALLENGES}/{name}", content
+    finally:
+        path.unlink()
+
+
+def precheck(domains: Sequence[str]) -> None:
+    """Ask for a file through each domain, as the CA will. Raises AcmeError for the first that does not reach this host.
+
+    A CA allows few failures per hour, so a mistyped name or a closed port should not cost any.
+    """
+    with _proof() as (path, content):
+        for domain in domains:
+            try:
+                found = socket.getaddrinfo(domain, HTTP_PORT, type=socket.SOCK_STREAM)
+            except OSError as error:
+                raise AcmeError(
+                    f"{domain} does not resolve ({error.args[-1]}); make its DNS record, or remove it from domains"
+                ) from error
+            for address in sorted({str(entry[4][0]) for entry in found}):
+                if problem := _fetch(domain, address, path, content):
+                    raise AcmeError(
+                        f"{domain} does not reach this host: {address}, port {HTTP_PORT}, {problem}; correct its DNS "
+                        "records, or open the port (a host that cannot reach its own public address needs "
+                        "tls_acme_precheck: false)"
+                    )
+
+
+def _fetch(domain: str, address: str, path: str, content: str) -> str:
+    """Say what is wrong with what an address answers, or nothing."""
+    connection = http.client.HTTPConnection(address, HTTP_PORT, timeout=PRECHECK_SECONDS)
+    try:
+        connection.request("GET", path, headers={"Host": domain, "Connection": "close"})
+        answer = connection.getresponse()
+        body = answer.read(4096)
+    except (OSError, http.client.HTTPException) as error:
+        return f"does not answer ({error})"
+    finally:
+        connection.close()
+    if answer.status != http.client.OK:
+        return f"answers {answer.status}"
+    return "" if body == content.encode() else "answers something else"
+
+
+def issue(lineage: Lineage, authority: Authority) -> None:
+    """Have certbot ask the CA, and remember when to renew. Raises AcmeError."""
+    arguments = ["certonly", "--non-interactive", "--agree-tos", "--email", authority.email, "--no-eff-email"]
+    arguments += ["--server", authority.directory, "--cert-name", lineage.name, "--key-type", "ecdsa"]
+    arguments += ["--webroot", "--webroot-path", str(WEBROOT), "--renew-with-new-domains", "--force-renewal"]
+    arguments += ["--domains", ",".join(lineage.domains)]
+    if authority.profile:
+        arguments += ["--required-profile", authority.profile]
+    with _configuration(authority) as file:
+        certbot([*arguments, "--config", file], authority)
+    _, _, life = inspect(lineage.certificate)
+    text = lineage.renewal.read_text(encoding="utf-8")
+    wanted = f"renew_before_expiry = {round(life * RENEW_AT)} seconds"
+    text, found = re.subn(r"^#?\s*renew_before_expiry\s*=.*$", wanted, text, count=1, flags=re.MULTILINE)
+    lineage.renewal.write_text(text if found else f"{wanted}\n{text}", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _configuration(authority: Authority) -> Iterator[str]:
+    """Write what must not be seen in a list of processes to a file that only root can read."""
+    with tempfile.NamedTemporaryFile("w", prefix="paddock-", suffix=".ini", encoding="utf-8") as file:
+        if authority.eab_kid and authority.eab_hmac_key:
+            file.write(f"eab-kid = {authority.eab_kid}\neab-hmac-key = {authority.eab_hmac_key}\n")
+            file.flush()
+        yield file.name
+
+
+def certbot(arguments: Sequence[str], authority: Authority | None = None) -> None:
+    """Run certbot. Raises AcmeError with what it has to say."""
+    more = {"REQUESTS_CA_BUNDLE": authority.ca_bundle} if authority and authority.ca_bundle else {}
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", **more}
+    done = subprocess.run(["certbot", *arguments], capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise AcmeError(_reason(done.stdout + done.stderr))
+
+
+def _reason(output: str) -> str:
+    """Leave out of certbot's messages what is the same in all of them."""
+    noise = (
+        r"$|Saving debug log|Account registered|Requesting a certificate|Ask for help|Some challenges|Plugins selected"
+    )
+    lines = [line.strip() for line in output.splitlines() if not re.match(noise, line.strip())]
+    return "\n".join(lines[-15:]) or "certbot says nothing; see /var/log/letsencrypt/letsencrypt.log"
+
+
+def deploy(lineage: Lineage) -> None:
+    """Give NGINX the newest certificate, by the hook that certbot runs when it renews. Raises AcmeError."""
+    environment = {**os.environ, "RENEWED_LINEAGE": str(lineage.folder), "RENEWED_DOMAINS": " ".join(lineage.domains)}
+    done = subprocess.run([str(HOOK)], capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise AcmeError((done.stderr or done.stdout).strip() or f"{HOOK} ended with {done.returncode}")
