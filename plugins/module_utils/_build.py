@@ -48,6 +48,8 @@ class Build:
     index_url: str | None
     extra_index_url: str | None
     metadata: dict[str, t.Any]
+    # Folders of the source that NGINX serves.
+    static: Sequence[str] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -70,6 +72,7 @@ class Build:
             self._timed("unpack", self._unpack)
             self._timed("environment", self._make_environment)
             self._timed("compile", self._compile)
+            self._timed("static", self._publish)
             self._timed("finish", self._finish)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -167,6 +170,21 @@ class Build:
             ".",
         ]
         subprocess.run(command, cwd=self.folder / "src", env=self._variables(), capture_output=True, check=False)
+
+    def _publish(self) -> None:
+        """Let NGINX read the static files, and nothing beside them."""
+        source = self.folder / "src"
+        for name in self.static:
+            folder = source / name
+            if not folder.is_dir() or not folder.resolve().is_relative_to(source.resolve()):
+                raise BuildError(f"the source has no folder {name!r} to serve; correct static, relative to the source")
+            for parent in (folder, *folder.parents):
+                if not parent.is_relative_to(source):
+                    break
+                parent.chmod(parent.stat().st_mode | 0o001)
+            for path in (folder, *folder.rglob("*")):
+                if not path.is_symlink():
+                    path.chmod(0o755 if path.is_dir() else 0o644)
 
     def _finish(self) -> None:
         # uv's, which anyone may write to; nothing is ever installed here again.

@@ -49,6 +49,7 @@ def facts() -> dict[str, t.Any]:
         "package_manager": "apt" if shutil.which("apt-get") else "dnf" if shutil.which("dnf") else "",
         "systemd": _version(["systemctl", "--version"], r"systemd (\d+)"),
         "nginx": _version(["nginx", "-v"], r"nginx/([\d.]+)"),
+        "nginx_http3": bool(_version(["nginx", "-V"], r"--with-(http_v3)_module")),
         "uv": _version([UV, "--version"], r"uv ([\d.]+)"),
         "cpus": cpus(),
         "memory_mb": memory_mb(),

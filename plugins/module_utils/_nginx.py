@@ -5,16 +5,77 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import subprocess
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl
+
 NGINX = "/usr/sbin/nginx"
+ROOT = Path("/etc/nginx")
+ERRORS = Path("/var/log/nginx/error.log")
 # There while files are written that NGINX has not loaded: a run that was killed in between is made good by the next.
 UNLOADED = Path("/run/paddock-nginx-unloaded")
+# Seconds that NGINX has to begin anew after a reload: it tries for 2.5 to listen at an address that is in use.
+RELOADING = 15
 
 
-def check() -> str:
-    """Return what NGINX has against its configuration, or an empty text."""
-    done = subprocess.run([NGINX, "-t"], capture_output=True, text=True, check=False)
-    lines = [line for line in done.stderr.splitlines() if "[emerg]" in line or "[crit]" in line]
-    return "\n".join(lines or [done.stderr.strip() or f"it ended with {done.returncode}"]) if done.returncode else ""
+def check(root: Path | None = None) -> str:
+    """Return what NGINX has against its configuration, or an empty text. root: a copy of it, instead of the real one."""
+    command = [NGINX, "-t", *(["-c", str(root / "nginx.conf")] if root else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = _severe(done.stderr) or done.stderr.strip() or f"it ended with {done.returncode}"
+    return (found.replace(str(root), str(ROOT)) if root else found) if done.returncode else ""
+
+
+def rehearse(change: Callable[[Path], None]) -> str:
+    """Change a copy of the configuration, and return what NGINX has against it. change: is given the copy's folder.
+
+    The copy is read as the real one is because the files in it are included by paths that are relative to it.
+    """
+    with tempfile.TemporaryDirectory(prefix="paddock-nginx-") as folder:
+        copy = Path(folder) / "nginx"
+        shutil.copytree(ROOT, copy, symlinks=True)
+        change(copy)
+        return check(copy)
+
+
+def reload() -> None:
+    """Have NGINX load its configuration, and see that it did. Raises SystemdError.
+
+    Its service says that all is well as soon as NGINX has been told. It may still find that it cannot listen at an
+    address; then it goes on with what it has, and says so only in its log.
+    """
+    master = show(["nginx.service"], "MainPID")["nginx.service"]["MainPID"]
+    before, logged = _workers(master), _size(ERRORS)
+    systemctl("reload", "nginx.service")
+    deadline = time.monotonic() + RELOADING
+    while not _workers(master) - before:
+        if time.monotonic() > deadline:
+            raise SystemdError(f"NGINX did not load it: {_severe(_read_from(ERRORS, logged)) or f'see {ERRORS}'}")
+        time.sleep(0.05)
+
+
+def _severe(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if "[emerg]" in line or "[crit]" in line)
+
+
+def _workers(master: str) -> set[str]:
+    with contextlib.suppress(OSError):
+        return set(Path(f"/proc/{master}/task/{master}/children").read_text(encoding="ascii").split())
+    return set()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _read_from(path: Path, offset: int) -> str:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        file.seek(offset)
+        return file.read().decode(errors="replace")
+    return ""

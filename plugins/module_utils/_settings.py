@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import ipaddress
 import json
 import re
 import shlex
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 Settings = dict[str, t.Any]
 
 APPS_ROOT = "/srv"
 TLS_ROOT = "/etc/ssl/paddock"
+NGINX_ROOT = "/etc/nginx/paddock"
 
 # What a user name may be on every distribution, and short enough that the path of a release's socket
 # (/srv/NAME/releases/ID/app.sock) stays below the 107 bytes that a Unix socket address holds.
@@ -34,6 +36,14 @@ EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SIZE = re.compile(r"\d+[kmg]?", re.IGNORECASE)
 URL_PATH = re.compile(r"/[^\s?#\"']*(\?[^\s#\"']*)?")
+# Of a location in NGINX: what needs no quotes there, and what no client may write in another way.
+PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?")
+RATE = re.compile(r"[1-9]\d*r/[sm]")
+HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
+USER_NAME = re.compile(r"[^\s:#]+")
+# crypt(3), or NGINX's own schemes.
+PASSWORD_HASH = re.compile(r"(\$[0-9a-z]+\$|\{SSHA\})\S{16,}")
+SUBFOLDER = re.compile(r"(?!/)(?!.*\.\.)[A-Za-z0-9._/-]+")
 
 # Names of accounts that every Debian or RHEL system has: an app named so would run as one of them.
 SYSTEM_USERS = frozenset(
@@ -50,7 +60,7 @@ RESERVED_ENV = frozenset({"PADDOCK_APP", "PADDOCK_RELEASE", "PADDOCK_SHARED", "L
 class Option:
     """One option of an app.
 
-    kind: str, int, bool, list (of str), map (of scalars) or options (a nested table).
+    kind: str, int, bool, list (of str), map (of scalars), options (a nested table) or table (options by name).
     release: whether a change of it makes a new release. What only shapes NGINX or the rollout does not.
     check: returns what is wrong with a value and how to mend it, or None.
     """
@@ -114,6 +124,10 @@ def _check_domains(values: list[str]) -> str | None:
     return f"{doubled!r} is listed twice; remove one" if doubled else None
 
 
+def _check_aliases(values: list[str]) -> str | None:
+    return _check_domains(values) if values else None
+
+
 def _check_env(values: Mapping[str, t.Any]) -> str | None:
     for name, value in values.items():
         if not ENV_NAME.fullmatch(str(name)):
@@ -132,6 +146,46 @@ def _check_command(value: str) -> str | None:
         return None if shlex.split(value) else "is empty; write a command, or leave the option out"
     except ValueError as error:
         return f"{value!r} cannot be split into words ({error}); check its quotes"
+
+
+def _check_addresses(values: list[str]) -> str | None:
+    for value in values:
+        try:
+            ipaddress.ip_network(value)
+        except ValueError as error:
+            return f"{value!r} is no address ({error}); write such as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32"
+    return None
+
+
+def _check_users(values: Mapping[str, t.Any]) -> str | None:
+    for name, value in values.items():
+        if not USER_NAME.fullmatch(str(name)):
+            return f"{name!r} is not a user name; leave out spaces and colons"
+        if not PASSWORD_HASH.fullmatch(str(value)):
+            return f"the password of {name} is not hashed; write what 'openssl passwd -6' prints"
+    return None
+
+
+def _check_headers(values: Mapping[str, t.Any]) -> str | None:
+    for name, value in values.items():
+        if not HEADER_NAME.fullmatch(str(name)):
+            return f"{name!r} is not the name of a header; use letters, digits and dashes"
+        if re.search(r"[^\x20-\x7e]|[$\\"]", str(value or "")):
+            return f"{name} has a value with a quote, backslash, dollar sign or line break; use the option nginx for it"
+    return None
+
+
+def _check_paths(values: Mapping[str, t.Any]) -> str | None:
+    seen: dict[str, str] = {}
+    for path in map(str, values):
+        if path == "/":
+            return "'/' is the whole app; write its options beside its name"
+        if not PREFIX.fullmatch(path):
+            return f"{path!r} is not a path; write one such as /admin, of letters, digits, '.', '_', '~' and '-'"
+        if other := seen.get(path.rstrip("/")):
+            return f"{other!r} and {path!r} are the same; write one of them"
+        seen[path.rstrip("/")] = path
+    return None
 
 
 HEALTH = {
@@ -157,8 +211,61 @@ TLS = {
         "With `acme`: address that the CA writes to, and that agrees to its terms.",
         check=_pattern(EMAIL, "write an address such as ops@example.com"),
     ),
+    "hsts": Option(
+        "bool",
+        "Browsers never ask over plain HTTP again, for two years (`Strict-Transport-Security`). Default: with `acme`.",
+    ),
     "certificate": Option("str", "With `provided`: file on the control node, PEM, the leaf first, then its chain."),
     "key": Option("str", "With `provided`: file on the control node, PEM, not encrypted."),
+}
+# What NGINX does with requests, for the whole app or under a path. What a path leaves out is as for the app.
+PROXY = {
+    "max_body_size": Option(
+        "str", "Largest request body.", release=False, check=_pattern(SIZE, "write a size such as 10m or 1g")
+    ),
+    "buffer_requests": Option(
+        "bool",
+        "NGINX takes in a whole request before the app sees any of it, so slow clients cost the app nothing. "
+        "`false` streams uploads.",
+        release=False,
+    ),
+    "rate": Option(
+        "str",
+        "Requests that a client address may make, such as `10r/s` or `30r/m`; beyond that it is answered 429.",
+        release=False,
+        check=_pattern(RATE, "write such as 10r/s or 30r/m"),
+    ),
+    "burst": Option(
+        "int", "Requests beyond `rate` that are let through before that. Default: 20.", maximum=100000, release=False
+    ),
+    "connections": Option(
+        "int",
+        "Requests of a client address that may be under way at a time; beyond that it is answered 429.",
+        minimum=1,
+        maximum=100000,
+        release=False,
+    ),
+    "allow": Option(
+        "list",
+        "Addresses and networks that may ask; others are answered 403. The host itself always may. `[]` lets nobody else.",
+        release=False,
+        check=_check_addresses,
+    ),
+    "users": Option(
+        "map",
+        "Users that may ask, after a password: names, and what `openssl passwd -6` prints.",
+        release=False,
+        secret=True,
+        check=_check_users,
+    ),
+}
+PATH = {
+    "static": Option(
+        "str",
+        "Folder of the source that NGINX serves there, instead of the app: such as `shop/static`.",
+        check=_pattern(SUBFOLDER, "write a folder of the source, such as shop/static"),
+    ),
+    **PROXY,
 }
 LIMITS = {
     "nofile": Option(
@@ -238,9 +345,39 @@ OPTIONS: dict[str, Option] = {
         "int", "Seconds that requests have to finish when an instance stops.", 30, minimum=5, maximum=3600
     ),
     "limits": Option("options", "Resource limits of the app's processes.", options=LIMITS),
-    "max_body_size": Option(
-        "str", "Largest request body.", "10m", release=False, check=_pattern(SIZE, "write a size such as 10m or 1g")
+    "root_path": Option(
+        "str",
+        "Path under which the app is reached, such as `/api`, if it is not the whole domain. The app's routes, and the "
+        "paths below, are written without it.",
+        check=_pattern(PREFIX, "write a path such as /api"),
     ),
+    "aliases": Option(
+        "list",
+        "Further host names, which are redirected to the first of `domains`.",
+        [],
+        release=False,
+        check=_check_aliases,
+    ),
+    **PROXY,
+    "max_body_size": replace(PROXY["max_body_size"], default="10m"),
+    "buffer_requests": replace(PROXY["buffer_requests"], default=True),
+    "paths": Option(
+        "table",
+        "What is different under some paths, by path. `/metrics` lets nobody in but the host itself, unless it is here.",
+        {},
+        release=False,  # but for the static ones: see digest
+        secret=True,
+        options=PATH,
+        check=_check_paths,
+    ),
+    "headers": Option(
+        "map",
+        "Headers of all answers, instead of what the app or the collection sends. An empty value leaves one out.",
+        {},
+        release=False,
+        check=_check_headers,
+    ),
+    "nginx": Option("str", "Further directives for the app's `server` block of NGINX, as they are.", release=False),
     "tls": Option("options", "Certificate that NGINX shows.", release=False, options=TLS),
     "health": Option("options", "What a healthy instance answers.", release=False, options=HEALTH),
     "keep_releases": Option(
@@ -271,6 +408,10 @@ def _wrong_type(option: Option, value: t.Any) -> str | None:
             "a mapping of names to values",
         ),
         "options": (isinstance(value, Mapping), "a mapping of options"),
+        "table": (
+            isinstance(value, Mapping) and all(isinstance(v, Mapping | None) for v in value.values()),
+            "a mapping of names to options",
+        ),
     }[option.kind]
     if right:
         return None
@@ -322,6 +463,11 @@ def _read(
         elif option.kind == "options":
             values[name], nested = _read(app, value, option.options, f"{where}.")
             problems += nested
+        elif option.kind == "table":
+            values[name] = {}
+            for key, row in value.items():
+                values[name][str(key)], nested = _read(app, row or {}, option.options, f"{where}[{key}].")
+                problems += nested
         else:
             values[name] = value
     return values, problems
@@ -343,7 +489,17 @@ def _relations(app: str, values: Settings) -> list[Problem]:
         ]
     elif tls.get("certificate") or tls.get("key"):
         problems.append(Problem(app, "tls.mode", "a certificate or key is given; set mode to 'provided' to use it"))
+    if tls.get("mode") == "off" and tls.get("hsts"):
+        problems.append(Problem(app, "tls.hsts", "needs a certificate; remove it, or choose another tls.mode than 'off'"))
+    domains = {domain.lower() for domain in values["domains"] or []}
+    doubled = next((alias for alias in values["aliases"] or [] if alias.lower() in domains), None)
+    if doubled:
+        problems.append(Problem(app, "aliases", f"{doubled!r} is in domains as well; remove it from one"))
     return problems
+
+
+def _where(domain: str, values: Settings) -> str:
+    return "domains" if domain in (values["domains"] or []) else "aliases"
 
 
 def _across(apps: Sequence[tuple[str, Settings]]) -> list[Problem]:
@@ -356,11 +512,11 @@ def _across(apps: Sequence[tuple[str, Settings]]) -> list[Problem]:
             problems.append(Problem(label, "name", f"two apps are called {label!r}; a name is used once per host"))
         elif values["name"]:
             names.add(values["name"])
-        for domain in values["domains"] or []:
+        for domain in (*(values["domains"] or []), *(values["aliases"] or [])):
             owner = owners.setdefault(domain.lower(), position)
             if apps[owner][0] != label:
                 problems.append(
-                    Problem(label, "domains", f"{domain!r} belongs to app {apps[owner][0]} already; remove it from one")
+                    Problem(label, _where(domain, values), f"{domain!r} belongs to app {apps[owner][0]} already; remove it from one")
                 )
     return problems
 
@@ -418,16 +574,79 @@ def _derive(values: Settings) -> Settings:
     tls["mode"] = tls["mode"] or ("acme" if tls["email"] else "selfsigned")
     if tls["mode"] != "off":
         tls |= {"certificate_path": f"{TLS_ROOT}/{name}.crt", "key_path": f"{TLS_ROOT}/{name}.key"}
+    tls["hsts"] = tls["mode"] == "acme" if tls["hsts"] is None else tls["hsts"]
+    root_path = (values["root_path"] or "").rstrip("/")
+    health = {**values["health"], "public_path": root_path + values["health"]["path"]}
     return {
         **values,
         "migrate": shlex.split(values["migrate"] or ""),
         "tls": tls,
+        "root_path": root_path,
+        "names": [*values["domains"], *values["aliases"]],
+        "health": health,
+        "locations": _locations(name, {**values, "root_path": root_path}),
+        # NGINX must be able to read them.
+        "static": sorted({rules["static"] for rules in values["paths"].values() if rules["static"]}),
+        "maintenance": f"{root}/maintenance.html",
         "user": name,
         "root": root,
         "releases": f"{root}/releases",
         "shared": f"{root}/shared",
         "current": f"{root}/current",
         "timeouts": timeouts(values["timeout"], values["graceful_timeout"]),
+    }
+
+
+def _locations(name: str, values: Settings) -> list[Settings]:
+    """Work out the locations of NGINX: the app, what is different under some paths, and the health check.
+
+    Each has the options of PROXY, and
+    match: what NGINX compares the path with, such as "= /exactly" or "^~ /all/beneath/"
+    static: folder of the source that is served instead of the app, or None
+    health: whether it is the health check, which is not limited and needs no password
+    rate_zone, connections_zone: where requests are counted, by the app and path that set the limit
+    users_file: file with the users that may ask, or None
+    """
+    root = values["root_path"]
+    health = values["health"]["path"].partition("?")[0]
+    # Who sees an app's figures sees its business, and often its users.
+    paths = {"/metrics": {"allow": []}} | {path.rstrip("/"): rules for path, rules in values["paths"].items()}
+    app = _rules(name, "", values)
+    found = [{**app, "match": f"^~ {root}/" if root else "/"}]
+    for path, written in sorted(paths.items()):
+        rules = {**app, **_rules(name, path, written)}
+        found.append({**rules, "match": f"^~ {root}{path}/"})
+        if path != health and not rules["static"]:
+            found.append({**rules, "match": f"= {root}{path}"})
+    open_to_checks = dict.fromkeys(("rate", "connections", "users_file", "static")) | {"health": True}
+    found.append({**app, **_rules(name, health, paths.get(health, {})), **open_to_checks, "match": f"= {root}{health}"})
+    return found
+
+
+def _rules(name: str, path: str, written: Settings) -> Settings:
+    """Return what is written for the app (no path) or a path, and where it counts and keeps its users."""
+    key = f"{name}-{hashlib.sha256(path.encode()).hexdigest()[:8]}" if path else name
+    rules = {option: written.get(option) for option in PROXY if not path or written.get(option) is not None}
+    rules |= {f"{limit}_zone": f"{key}-{limit}" for limit in ("rate", "connections") if limit in rules}
+    if "users" in rules:
+        rules["users_file"] = users_file(key) if rules.pop("users") else None
+    return rules | {"static": written.get("static"), "health": False}
+
+
+def users_file(key: str) -> str:
+    """Return where NGINX reads the users of an app or path."""
+    return f"{NGINX_ROOT}/{key}.users"
+
+
+def users_files(settings: Settings) -> dict[str, str]:
+    """Return what NGINX reads the users of an app and its paths from: contents by file. They are secret."""
+    everything = {"": settings, **{path.rstrip("/"): rules for path, rules in settings["paths"].items()}}
+    return {
+        _rules(settings["name"], path, rules)["users_file"]: "".join(
+            f"{user}:{password}\n" for user, password in rules["users"].items()
+        )
+        for path, rules in everything.items()
+        if rules["users"]
     }
 
 
@@ -444,6 +663,7 @@ def digest(settings: Settings, fingerprint: str, recipe: str) -> str:
     fingerprint: of the source. recipe: of the collection's own part (templates, server packages).
     """
     shaping = {name: settings[name] for name, option in OPTIONS.items() if option.release}
+    shaping["static"] = settings["static"]
     for name in ("index_url", "extra_index_url"):
         # A new password for an index changes nothing that runs.
         shaping[name] = shaping[name] and re.sub(r"//[^/@]*@", "//", shaping[name])

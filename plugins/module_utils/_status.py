@@ -248,14 +248,14 @@ def _health(settings: Settings, live: str, http_port: int, https_port: int) -> d
         certificate=settings["tls"].get("certificate_path"),
     )
     wanted = settings["health"]
-    expected = Expectation(wanted["path"], wanted["status"], wanted["contains"], live)
+    expected = Expectation(wanted["public_path"], wanted["status"], wanted["contains"], live)
     answer = ask(target, expected, ATTEMPT_SECONDS)
     if answer.release not in {None, live}:
         time.sleep(KEPT_SECONDS)
         answer = ask(target, expected, ATTEMPT_SECONDS)
     return {
         "ok": not answer.problem,
-        "url": f"{target}{wanted['path']}",
+        "url": f"{target}{wanted['public_path']}",
         "status": answer.status,
         "release": answer.release,
         "seconds": round(answer.seconds, 4),
@@ -285,6 +285,7 @@ def _look_at_nginx(units: Units, apps: Iterable[str]) -> dict[str, t.Any]:
     unit = units.get("nginx.service", {})
     installed = Path(_nginx.NGINX).exists()
     files = [NGINX_FOLDER / "nginx.conf", *(NGINX_FOLDER / f"conf.d/{name}.conf" for name in apps)]
+    files += sorted((NGINX_FOLDER / "paddock/pages").glob("*"))
     return {
         "installed": installed,
         "active": unit.get("ActiveState") == "active",

@@ -11,15 +11,25 @@ module: nginx_config
 short_description: Change NGINX's configuration, all of it or nothing
 version_added: 0.1.0
 description:
-  - Writes a set of files, has NGINX check its whole configuration, and reloads it if anything changed.
-  - When the check fails, every file is put back as it was, NGINX goes on with what it has, and the error names the
-    file at fault.
+  - Changes a copy of NGINX's whole configuration and has NGINX check that. Only then are the files written, NGINX is
+    reloaded, and seen to have begun anew.
+  - When the check fails, nothing has been touched. When NGINX cannot use what it accepted, such as an address that
+    another program listens at, every file is put back. Either way NGINX goes on with what it has, and the error names
+    the file or address at fault.
 author: paddock.fastapi contributors
 options:
   files:
-    description: Contents by absolute path.
+    description: Contents by absolute path, below C(/etc/nginx).
     type: dict
     required: true
+  secret:
+    description: Further files, which only root and O(group) can read. Their contents are not shown.
+    type: dict
+    default: {}
+  group:
+    description: Group that NGINX runs as.
+    type: str
+    default: www-data
   absent:
     description: Files that must not be there, such as the site that the package brings.
     type: list
@@ -55,6 +65,7 @@ written:
   sample: [/etc/nginx/conf.d/shop.conf]
 """
 
+import grp
 import os
 import re
 import typing as t
@@ -62,9 +73,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.paddock.fastapi.plugins.module_utils import _nginx
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import write
-from ansible_collections.paddock.fastapi.plugins.module_utils._nginx import UNLOADED, check
-from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl
+from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show
 
 # What a file or link was: a link's target or a file's content; None if there was nothing.
 Former = tuple[t.Literal["link", "file"], bytes] | None
@@ -77,32 +88,51 @@ def former(path: Path) -> Former:
     return ("file", path.read_bytes()) if path.exists() else None
 
 
-def restore(path: Path, was: Former) -> None:
-    """Put back what was at a path."""
-    if was and was[0] == "file":
-        write(path, was[1], 0o644)
-        return
-    path.unlink(missing_ok=True)
-    if was:
-        path.symlink_to(os.fsdecode(was[1]))
+class Files:
+    """Files of NGINX's, as they are to be. What only some may read has a group."""
+
+    def __init__(self, wanted: Mapping[Path, str | None], groups: Mapping[Path, int]) -> None:
+        self.groups = groups
+        self.before = {path: former(path) for path in wanted}
+        self.changes = {path: content for path, content in wanted.items() if self.before[path] != as_former(content)}
+
+    def put(self, path: Path, was: Former, place: Path | None = None) -> None:
+        """Have a file or link, or nothing, at a path. place: where that path is meanwhile."""
+        place = place or path
+        if was and was[0] == "file":
+            place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            group = self.groups.get(path)
+            write(place, was[1], 0o644 if group is None else 0o640, group or 0)
+            return
+        place.unlink(missing_ok=True)
+        if was:
+            place.symlink_to(os.fsdecode(was[1]))
+
+    def change(self, root: Path = Path("/")) -> None:
+        """Make all changes. root: of a copy of NGINX's folder."""
+        for path, content in self.changes.items():
+            inside = root / path.relative_to(_nginx.ROOT) if root != Path("/") else path
+            self.put(path, as_former(content), inside)
+
+    def restore(self) -> None:
+        """Put back what was there."""
+        for path in self.changes:
+            self.put(path, self.before[path])
 
 
-def apply(changes: Mapping[Path, str | None]) -> str:
-    """Write and remove files, and have NGINX use them. Returns what it has against them."""
-    if changes:
-        UNLOADED.touch()
-    for path, content in changes.items():
-        if content is None:
-            path.unlink(missing_ok=True)
-        else:
-            path.parent.mkdir(mode=0o755, exist_ok=True)
-            write(path, content, 0o644)
-    problem = check()
-    if UNLOADED.exists() and not problem:
+def apply(files: Files) -> str:
+    """Have NGINX use the files. Returns what it has against them; then nothing has been touched."""
+    problem = _nginx.rehearse(files.change) if files.changes else _nginx.check()
+    if problem:
+        return problem
+    if files.changes:
+        _nginx.UNLOADED.touch()
+        files.change()
+    if _nginx.UNLOADED.exists():
         if show(["nginx.service"], "ActiveState")["nginx.service"]["ActiveState"] == "active":
-            systemctl("reload", "nginx.service")
-        UNLOADED.unlink()
-    return problem
+            _nginx.reload()
+        _nginx.UNLOADED.unlink()
+    return ""
 
 
 def main() -> None:
@@ -110,34 +140,43 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "files": {"type": "dict", "required": True},
+            "secret": {"type": "dict", "default": {}, "no_log": True},
+            "group": {"type": "str", "default": "www-data"},
             "absent": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )
+    secret = {Path(path): content for path, content in module.params["secret"].items()}
     wanted: dict[Path, str | None] = {Path(path): content for path, content in module.params["files"].items()}
     wanted |= {Path(path): None for path in module.params["absent"]}
-    before = {path: former(path) for path in wanted}
-    changes = {path: content for path, content in wanted.items() if before[path] != _as_former(content)}
+    try:
+        group = grp.getgrnam(module.params["group"]).gr_gid if secret else 0
+        files = Files({**wanted, **secret}, dict.fromkeys(secret, group))
+    except (KeyError, OSError) as error:
+        module.fail_json(msg=f"NGINX cannot be configured: {error}")
     result = {
-        "written": sorted(str(path) for path in changes),
-        "changed": bool(changes),
-        "diff": [_diff(path, before[path], content) for path, content in sorted(changes.items())],
+        "written": sorted(str(path) for path in files.changes),
+        "changed": bool(files.changes),
+        "diff": [
+            _diff(path, files.before[path], content, secret=path in secret)
+            for path, content in sorted(files.changes.items())
+        ],
     }
     if module.check_mode:
         module.exit_json(**result)
-    unloaded, found = UNLOADED.exists(), ""
+    unloaded = _nginx.UNLOADED.exists()
     try:
-        found = apply(changes)
-        problem = _explain(found, set(wanted)) if found else ""
+        problem = apply(files)
+        touched, problem = not problem, _explain(problem, wanted) if problem else ""
     except (OSError, SystemdError) as error:
-        problem = f"NGINX cannot be configured: {error}"
+        touched, problem = True, f"NGINX cannot be configured: {error}"
     if problem:
-        # Whatever it was: if the files stayed, the next run would find nothing to change and never load them.
-        for path in changes:
-            restore(path, before[path])
-        if found and not unloaded:
-            # NGINX has loaded what is there again. A reload by the next run would cost idle clients their connections.
-            UNLOADED.unlink(missing_ok=True)
+        if touched:
+            # If the files stayed, the next run would find nothing to change and never load them.
+            files.restore()
+            if not unloaded:
+                # NGINX has loaded what is there again. A reload would cost idle clients their connections.
+                _nginx.UNLOADED.unlink(missing_ok=True)
         result |= {"changed": False, "written": []}
         module.fail_json(
             msg=f"{problem}\nIts files are as they were before, and NGINX goes on with what it has loaded.", **result
@@ -145,11 +184,12 @@ def main() -> None:
     module.exit_json(**result)
 
 
-def _as_former(content: str | None) -> Former:
+def as_former(content: str | None) -> Former:
+    """Say how a file with this content is remembered."""
     return None if content is None else ("file", content.encode())
 
 
-def _explain(problem: str, ours: set[Path]) -> str:
+def _explain(problem: str, ours: t.Container[Path]) -> str:
     found = re.search(r" in (/\S+):(\d+)", problem)
     if found and Path(found.group(1)) not in ours:
         advice = f"{found.group(1)} (line {found.group(2)}) is not ours; repair or remove it, then run again"
@@ -158,8 +198,10 @@ def _explain(problem: str, ours: set[Path]) -> str:
     return f"NGINX does not accept its configuration: {advice}.\n{problem}"
 
 
-def _diff(path: Path, was: Former, content: str | None) -> dict[str, str]:
+def _diff(path: Path, was: Former, content: str | None, *, secret: bool) -> dict[str, str]:
     before = was[1].decode(errors="replace") if was else ""
+    if secret:
+        before, content = before and "(secret, as it was)\n", content and "(secret, changed)\n"
     return {"before_header": str(path), "after_header": str(path), "before": before, "after": content or ""}
 
 

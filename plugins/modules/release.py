@@ -147,6 +147,7 @@ def main() -> None:
             install=packed["install"],
             index_url=module.params["index_url"],
             extra_index_url=module.params["extra_index_url"],
+            static=wanted.get("static", ()),
             metadata={
                 "app": app.name,
                 "id": release,

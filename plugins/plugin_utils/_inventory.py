@@ -131,7 +131,7 @@ def with_files(apps: list[Settings], base: Path) -> list[Settings]:
             problems.append(Problem(app["name"], error.option, str(error)))
         if app["tls"]["mode"] == "provided":
             try:
-                check_pair(locate(app["tls"]["certificate"], base), locate(app["tls"]["key"], base), app["domains"])
+                check_pair(locate(app["tls"]["certificate"], base), locate(app["tls"]["key"], base), app["names"])
             except CertificateError as error:
                 problems.append(Problem(app["name"], f"tls.{error.option}", str(error)))
     if problems:
