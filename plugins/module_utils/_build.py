@@ -72,7 +72,7 @@ class Build:
             self._timed("unpack", self._unpack)
             self._timed("environment", self._make_environment)
             self._timed("compile", self._compile)
-            self._timed("static", self._publish)
+            self._publish()
             self._timed("finish", self._finish)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)

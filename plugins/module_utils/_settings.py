@@ -39,6 +39,8 @@ URL_PATH = re.compile(r"/[^\s?#\"']*(\?[^\s#\"']*)?")
 # Of a location in NGINX: what needs no quotes there, and what no client may write in another way.
 PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?")
 RATE = re.compile(r"[1-9]\d*r/[sm]")
+# What has a meaning in a quoted text of NGINX's, or none in a header.
+UNSAFE_VALUE = re.compile(r"""[^\x20-\x7e]|[$\\"]""")
 HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
 USER_NAME = re.compile(r"[^\s:#]+")
 # crypt(3), or NGINX's own schemes.
@@ -170,7 +172,7 @@ def _check_headers(values: Mapping[str, t.Any]) -> str | None:
     for name, value in values.items():
         if not HEADER_NAME.fullmatch(str(name)):
             return f"{name!r} is not the name of a header; use letters, digits and dashes"
-        if re.search(r"[^\x20-\x7e]|[$\\"]", str(value or "")):
+        if UNSAFE_VALUE.search(str(value or "")):
             return f"{name} has a value with a quote, backslash, dollar sign or line break; use the option nginx for it"
     return None
 

@@ -1,31 +1,54 @@
-"""What NGINX is told depends on its version, and the test hosts have only two of them."""
+"""What NGINX is told depends on its version and on the role's variables, and the test hosts have only some of them."""
 
 from __future__ import annotations
 
 import typing as t
 from pathlib import Path
 
-import jinja2
 import pytest
 import yaml
-from ansible.plugins.test.core import version_compare
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import lookup_loader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.paddock.fastapi.plugins.module_utils._settings import public, resolve
+from ansible_collections.paddock.fastapi.tests.unit.helpers import an_app
 
 ROLE = Path(__file__).parents[2] / "roles/nginx"
+FACTS = {"nginx_http3": True, "os_family": "Debian", "ipv6": True, "nofile_ceiling": 1048576}
 
 
-def rendered(version: str) -> tuple[dict[str, t.Any], str]:
-    """Return the role's variables that depend on the version, and nginx.conf."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)  # noqa: S701 - no HTML
-    environment.tests["version"] = version_compare
-    written = yaml.safe_load((ROLE / "vars/main.yml").read_text())
-    facts = {"paddock": {"nginx": version, "os_family": "Debian", "ipv6": True}}
-    known: dict[str, t.Any] = {"ansible_facts": facts, "__nginx_users": written["__nginx_users"]}
-    known |= {name: name for name in ("ansible_managed", "nginx_worker_processes", "nginx_worker_connections")}
-    known |= {name: name for name in ("__nginx_nofile", "nginx_http_port", "nginx_https_port")}
-    for name in ("__nginx_version", "__nginx_http2_directive", "__nginx_keepalive_min_timeout"):
-        found = environment.from_string(written[name]).render(known)
-        known[name] = {"True": True, "False": False}.get(found, found)
-    return known, environment.from_string((ROLE / "templates/nginx.conf.j2").read_text()).render(known)
+@pytest.fixture(autouse=True)
+def lookups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have Ansible find its own lookups, though it has not been started as a program."""
+    find = lookup_loader.get
+    monkeypatch.setattr(
+        lookup_loader, "get", lambda name, **rest: find(name.removeprefix("ansible.builtin."), **rest)
+    )
+
+
+def trusted(value: t.Any) -> t.Any:
+    """Have Ansible evaluate what is in a file of ours."""
+    if isinstance(value, dict):
+        return {key: trusted(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [trusted(each) for each in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+def files(
+    version: str = "1.26.3", app: dict[str, t.Any] | None = None, facts: dict[str, t.Any] | None = None, **variables: t.Any
+) -> dict[str, str]:
+    """Return what the role writes for an app, contents by the name of the file."""
+    known: dict[str, t.Any] = {}
+    for name in ("defaults", "vars"):
+        known |= trusted(yaml.safe_load((ROLE / name / "main.yml").read_text()))
+    known |= {"ansible_facts": {"paddock": {**FACTS, "nginx": version, **(facts or {})}}}
+    known["__nginx_apps"] = [public(settings) for settings in resolve([app or an_app()])]
+    known |= {"role_path": str(ROLE), "ansible_search_path": [str(ROLE)], "ansible_managed": "managed", **variables}
+    loader = DataLoader()
+    loader.set_basedir(str(ROLE))
+    written = Templar(loader, variables=known).template(trust_as_template("{{ __nginx_files }}"))
+    return {Path(path).name: text for path, text in written.items()}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +65,66 @@ def rendered(version: str) -> tuple[dict[str, t.Any], str]:
     ],
 )
 def test_what_a_version_can(version: str, *, http2_directive: bool, spares_kept_connections: bool) -> None:
-    known, text = rendered(version)
-    assert known["__nginx_http2_directive"] is http2_directive
-    assert ("keepalive_min_timeout 10s;" in text) is spares_kept_connections
+    found = files(version)
+    assert ("    http2 on;" in found["shop.conf"]) is http2_directive
+    assert ("listen 443 ssl http2;" in found["shop.conf"]) is not http2_directive
+    assert ("keepalive_min_timeout 10s;" in found["nginx.conf"]) is spares_kept_connections
+    assert ("keepalive_timeout 0;" in found["shop.conf"]) is not spares_kept_connections
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_http3_where_it_is_compiled_in(*, able: bool) -> None:
+    found = files(facts={"nginx_http3": able})
+    assert ("listen [::]:443 quic default_server reuseport;" in found["nginx.conf"]) is able
+    assert ("listen 443 quic;" in found["shop.conf"]) is able
+    assert ("Alt-Svc" in found["shop.conf"]) is able
+    assert "quic" not in "".join(files(nginx_http3=False).values())
+
+
+def test_the_proxy_protocol_is_for_others_than_the_host_itself() -> None:
+    found = files(nginx_proxy_protocol=True, nginx_trusted_proxies=["10.0.0.0/8"])
+    assert "listen 443 ssl proxy_protocol;" in found["shop.conf"]
+    assert "listen 127.0.0.1:443 ssl;" in found["shop.conf"]
+    assert "quic" not in "".join(found.values())
+    assert "set_real_ip_from 10.0.0.0/8;" in found["nginx.conf"]
+    assert "real_ip_header proxy_protocol;" in found["nginx.conf"]
+
+
+def test_nobody_is_believed_unless_named() -> None:
+    assert "set_real_ip_from" not in files()["nginx.conf"]
+
+
+def test_modern_tls() -> None:
+    found = files(nginx_tls_policy="modern")["nginx.conf"]
+    assert "ssl_protocols TLSv1.3;" in found
+    assert "ssl_ciphers" not in found
+    assert "Mozilla's guideline 6.0, modern." in found
+
+
+def test_other_distributions_have_no_brotli() -> None:
+    assert "brotli on;" in files()["nginx.conf"]
+    assert "brotli" not in files(facts={"os_family": "RedHat"})["nginx.conf"]
+    assert "brotli" not in files(nginx_brotli=False)["nginx.conf"]
+
+
+def test_directives_of_the_user_are_taken_over() -> None:
+    app = an_app(nginx="location /a {\n    return 404;\n}\n")
+    found = files(app=app, nginx_http_options="server_names_hash_max_size 1024;\n")
+    assert "    server_names_hash_max_size 1024;\n" in found["nginx.conf"]
+    assert "\n    location /a {\n        return 404;\n    }\n" in found["shop.conf"]
+
+
+def test_headers_of_the_user_replace_the_default_ones() -> None:
+    found = files(app=an_app(headers={"x-frame-options": "DENY", "Referrer-Policy": ""}))["shop.conf"]
+    assert 'add_header x-frame-options "DENY" always;' in found
+    assert "proxy_hide_header x-frame-options;" in found
+    assert "X-Frame-Options $" not in found
+    assert "add_header Referrer-Policy" not in found
+    assert "add_header X-Content-Type-Options $paddock_x_content_type_options always;" in found
+
+
+def test_no_line_is_blank_twice_or_begins_oddly() -> None:
+    for name, text in files().items():
+        assert "\n\n\n" not in text, name
+        odd = [line for line in text.splitlines() if line != line.rstrip() or (len(line) - len(line.lstrip())) % 4]
+        assert odd == [], name

@@ -152,6 +152,7 @@ def test_facts(files: dict[str, str], programs: Programs, monkeypatch: pytest.Mo
         "package_manager": "apt",
         "systemd": "257",
         "nginx": "1.26.3",
+        "nginx_http3": False,
         "uv": "",
         "cpus": 8,
         "memory_mb": 1024,

@@ -14,6 +14,7 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
     HEALTH,
     LIMITS,
     OPTIONS,
+    PROXY,
     RESERVED_ENV,
     SYSTEM_USERS,
     TLS,
@@ -26,6 +27,7 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
     resolve,
     size,
     timeouts,
+    users_files,
 )
 from ansible_collections.paddock.fastapi.tests.unit.helpers import NEW, an_app
 from hypothesis import given
@@ -35,6 +37,10 @@ HOST = {"nofile_ceiling": 1048576, "nofile_ceiling_from": "fs.nr_open", "memory_
 HOST_NAME = "write names such as shop.example.com, without scheme, port or path"
 NAME = "use a lower-case letter, then letters, digits and dashes, 30 characters at most, such as 'shop'"
 TIME = "write 1 to 86400"
+HASHED = "$6$saltsaltsalt$" + "x" * 86
+
+
+
 
 
 def settings(**options: t.Any) -> Settings:
@@ -84,6 +90,20 @@ VALID: list[tuple[str, t.Any]] = [
     ("limits.nofile", 2**30),
     ("max_body_size", "0"),
     ("max_body_size", "100M"),
+    ("root_path", "/api"),
+    ("root_path", "/v1/shop-2"),
+    ("aliases", ["www.shop.example.com"]),
+    ("buffer_requests", False),
+    ("rate", "10r/s"),
+    ("burst", 0),
+    ("connections", 1),
+    ("allow", []),
+    ("allow", ["192.0.2.7", "10.0.0.0/8", "2001:db8::/32"]),
+    ("users", {"alice": HASHED}),
+    ("headers", {"X-Frame-Options": "DENY", "Referrer-Policy": ""}),
+    ("nginx", "location /a { return 404; }"),
+    ("paths", {}),
+    ("tls.hsts", True),
     ("tls.mode", "off"),
     ("tls.email", "ops@example.com"),
     ("health.path", "/health/ready?deep=1"),
@@ -177,6 +197,40 @@ INVALID: list[tuple[str, t.Any, str]] = [
     ("limits.nofile", 255, "255 is out of range; write 256 to 1073741824"),
     ("limits.nofiles", 1024, "unknown option; did you mean 'nofile'?"),
     ("max_body_size", "10 MB", "'10 MB' is not valid; write a size such as 10m or 1g"),
+    ("root_path", "api", "'api' is not valid; write a path such as /api"),
+    ("root_path", "/a b", "'/a b' is not valid; write a path such as /api"),
+    ("aliases", ["a b"], f"'a b' is not a host name; {HOST_NAME}"),
+    ("buffer_requests", "off", "'off' is not true or false"),
+    ("rate", "10", "'10' is not valid; write such as 10r/s or 30r/m"),
+    ("rate", "0r/s", "'0r/s' is not valid; write such as 10r/s or 30r/m"),
+    ("burst", -1, "-1 is out of range; write 0 to 100000"),
+    ("connections", 0, "0 is out of range; write 1 to 100000"),
+    (
+        "allow",
+        ["10.0.0.1/8"],
+        "'10.0.0.1/8' is no address (10.0.0.1/8 has host bits set); write such as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32",
+    ),
+    ("users", {"a:b": HASHED}, "'a:b' is not a user name; leave out spaces and colons"),
+    (
+        "users",
+        {"alice": "geheim"},
+        "the password of alice is not hashed; write what 'openssl passwd -6' prints",
+    ),
+    ("headers", {"X Y": "1"}, "'X Y' is not the name of a header; use letters, digits and dashes"),
+    (
+        "headers",
+        {"X": 'a"b'},
+        "X has a value with a quote, backslash, dollar sign or line break; use the option nginx for it",
+    ),
+    ("paths", ["/a"], "it is not a mapping of names to options"),
+    ("paths", {"/a": 1}, "it is not a mapping of names to options"),
+    ("paths", {"/": {}}, "'/' is the whole app; write its options beside its name"),
+    (
+        "paths",
+        {"/a b": {}},
+        "'/a b' is not a path; write one such as /admin, of letters, digits, '.', '_', '~' and '-'",
+    ),
+    ("paths", {"/a/": {}, "/a": {}}, "'/a/' and '/a' are the same; write one of them"),
     ("tls", "off", "'off' is not a mapping of options"),
     ("tls.mode", "self-signed", "'self-signed' is not known; did you mean 'selfsigned'?"),
     ("tls.mode", "letsencrypt", "'letsencrypt' is not known; choose one of acme, selfsigned, provided, off"),
@@ -210,12 +264,12 @@ def test_every_option_has_valid_and_invalid_values_here() -> None:
         return {
             leaf
             for name, option in table.items()
-            for leaf in (leaves(option.options, f"{name}.") if option.options else {f"{prefix}{name}"})
+            for leaf in (leaves(option.options, f"{name}.") if option.kind == "options" else {f"{prefix}{name}"})
         }
 
     provided = {"tls.certificate", "tls.key"}  # below: they depend on tls.mode
     assert {path for path, _value in VALID} >= leaves(OPTIONS) - provided - {"migrate"}
-    free_text = {"health.contains"}
+    free_text = {"health.contains", "nginx", "tls.hsts"}
     assert {path for path, _value, _message in INVALID} >= leaves(OPTIONS) - provided - free_text
 
 
@@ -249,16 +303,42 @@ def test_null_is_the_default(option: str) -> None:
     assert settings(**{option: None}) == settings()
 
 
+OPEN = {
+    "max_body_size": "10m",
+    "buffer_requests": True,
+    "rate": None,
+    "burst": None,
+    "connections": None,
+    "allow": None,
+    "users_file": None,
+    "rate_zone": "shop-rate",
+    "connections_zone": "shop-connections",
+    "static": None,
+    "health": False,
+}
+
+
 def test_defaults() -> None:
     assert settings() == {
         **{name: option.default for name, option in OPTIONS.items()},
         **an_app(),
         "migrate": [],
         "limits": {"nofile": None},
-        "health": {name: option.default for name, option in HEALTH.items()},
+        "health": {**{name: option.default for name, option in HEALTH.items()}, "public_path": "/healthz"},
+        "root_path": "",
+        "names": ["shop.example.com"],
+        "static": [],
+        "maintenance": "/srv/shop/maintenance.html",
+        "locations": [
+            {**OPEN, "match": "/"},
+            {**OPEN, "match": "^~ /metrics/", "allow": []},
+            {**OPEN, "match": "= /metrics", "allow": []},
+            {**OPEN, "match": "= /healthz", "health": True},
+        ],
         "tls": {
             **{name: option.default for name, option in TLS.items()},
             "mode": "selfsigned",
+            "hsts": False,
             "certificate_path": "/etc/ssl/paddock/shop.crt",
             "key_path": "/etc/ssl/paddock/shop.key",
         },
@@ -278,6 +358,110 @@ def test_commands_are_split_into_words() -> None:
 
 def test_an_address_is_all_that_a_ca_needs() -> None:
     assert settings(tls={"email": "ops@example.com"})["tls"]["mode"] == "acme"
+
+
+@pytest.mark.parametrize(("mode", "hsts"), [("acme", True), ("selfsigned", False), ("provided", False), ("off", False)])
+def test_browsers_are_bound_to_tls_only_by_a_certificate_that_renews_itself(mode: str, *, hsts: bool) -> None:
+    more = {"acme": {"email": "a@b"}, "provided": {"certificate": "a", "key": "b"}}.get(mode, {})
+    assert settings(tls={"mode": mode, **more})["tls"]["hsts"] is hsts
+    if mode != "off":
+        assert settings(tls={"mode": mode, **more, "hsts": not hsts})["tls"]["hsts"] is not hsts
+
+
+def test_browsers_cannot_be_bound_to_tls_without_tls() -> None:
+    assert errors(an_app(tls={"mode": "off", "hsts": True})) == [
+        "app shop: tls.hsts: needs a certificate; remove it, or choose another tls.mode than 'off'"
+    ]
+
+
+def test_a_domain_is_no_alias_of_itself() -> None:
+    assert errors(an_app(aliases=["SHOP.example.com"])) == [
+        "app shop: aliases: 'SHOP.example.com' is in domains as well; remove it from one"
+    ]
+
+
+def test_an_alias_belongs_to_one_app() -> None:
+    other = an_app(name="blog", domains=["blog.example.com"], aliases=["shop.example.com"])
+    assert errors(an_app(), other) == [
+        "app blog: aliases: 'shop.example.com' belongs to app shop already; remove it from one"
+    ]
+
+
+# -- locations ------------------------------------------------------------------------------------------------------
+
+
+def located(**options: t.Any) -> dict[str, dict[str, t.Any]]:
+    """Return the locations of an app by what they match, each with what differs from the app's."""
+    first, *others = settings(**options)["locations"]
+    return {first["match"]: first} | {
+        rules["match"]: {name: value for name, value in rules.items() if value != first[name] and name != "match"}
+        for rules in others
+    }
+
+
+def test_a_path_differs_in_what_it_says_and_counts_for_itself() -> None:
+    found = located(rate="5r/s", burst=3, connections=9, paths={"/login": {"rate": "1r/m"}, "/big/": {"max_body_size": "1g"}})
+    assert (found["/"]["rate_zone"], found["/"]["connections_zone"]) == ("shop-rate", "shop-connections")
+    zone = found["= /login"]["rate_zone"]
+    assert zone != "shop-rate"
+    assert found["= /login"] == found["^~ /login/"] == {"rate": "1r/m", "rate_zone": zone}
+    assert found["= /big"] == found["^~ /big/"] == {"max_body_size": "1g"}
+
+
+def test_health_is_neither_limited_nor_behind_a_password() -> None:
+    app = settings(rate="5r/s", connections=9, users={"a": HASHED}, allow=["10.0.0.0/8"])
+    health = app["locations"][-1]
+    assert (health["match"], health["health"], health["allow"]) == ("= /healthz", True, ["10.0.0.0/8"])
+    assert (health["rate"], health["connections"], health["users_file"]) == (None, None, None)
+
+
+def test_health_may_have_rules_of_its_own() -> None:
+    found = settings(paths={"/healthz": {"allow": ["10.0.0.0/8"], "rate": "1r/s"}}, health={"path": "/healthz?deep=1"})
+    matches = [rules["match"] for rules in found["locations"]]
+    assert len(set(matches)) == len(matches)
+    assert (found["locations"][-1]["allow"], found["locations"][-1]["rate"]) == (["10.0.0.0/8"], None)
+    assert found["health"]["public_path"] == "/healthz?deep=1"
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/"])
+def test_metrics_are_opened_by_naming_them(path: str) -> None:
+    assert located()["= /metrics"] == {"allow": []}
+    assert located(paths={path: {"allow": ["10.0.0.0/8"]}})["= /metrics"] == {"allow": ["10.0.0.0/8"]}
+    assert located(paths={path: None})["= /metrics"] == {}
+
+
+def test_under_a_path_everything_is_under_that_path() -> None:
+    app = settings(root_path="/api/", paths={"/assets": {"static": "shop/assets"}})
+    assert (app["root_path"], app["health"]["public_path"], app["health"]["path"]) == ("/api", "/api/healthz", "/healthz")
+    assert [rules["match"] for rules in app["locations"]] == [
+        "^~ /api/",
+        "^~ /api/assets/",
+        "^~ /api/metrics/",
+        "= /api/metrics",
+        "= /api/healthz",
+    ]
+    assert app["static"] == ["shop/assets"]
+
+
+def test_users_are_named_in_files_and_nowhere_else() -> None:
+    app = settings(users={"alice": HASHED}, paths={"/admin": {"users": {"bob": HASHED}}, "/open": {"users": {}}})
+    by_match = {rules["match"]: rules["users_file"] for rules in app["locations"]}
+    assert by_match["/"] == "/etc/nginx/paddock/shop.users"
+    assert by_match["= /open"] is None
+    assert users_files(app) == {
+        by_match["/"]: f"alice:{HASHED}\n",
+        by_match["= /admin"]: f"bob:{HASHED}\n",
+    }
+    assert HASHED not in str(public(app))
+
+
+def test_what_is_served_from_a_release_makes_another_and_what_only_guards_it_does_not() -> None:
+    def digested(**options: t.Any) -> str:
+        return digest(settings(**options), "source", "recipe")
+
+    assert digested(paths={"/a": {"allow": []}}, rate="1r/s", headers={"X": "1"}, aliases=["a.example"]) == digested()
+    assert digested(paths={"/a": {"static": "a"}}) != digested()
+    assert digested(root_path="/a") != digested()
 
 
 def test_plain_http_has_no_certificate() -> None:
@@ -435,13 +619,25 @@ OTHER: dict[str, t.Any] = {
     "timeout": 61,
     "graceful_timeout": 31,
     "limits": {"nofile": 1024},
+    "root_path": "/api",
+    "aliases": ["www.example.com"],
     "max_body_size": "11m",
+    "buffer_requests": False,
+    "rate": "1r/s",
+    "burst": 2,
+    "connections": 3,
+    "allow": [],
+    "users": {"alice": HASHED},
+    "paths": {"/a": {"rate": "1r/s"}},
+    "headers": {"X": "1"},
+    "nginx": "return 404;",
     "tls": {"mode": "off"},
     "health": {"path": "/other"},
     "keep_releases": 6,
     "standby": 61,
 }
-SERVES_ONLY = {"source", "domains", "migrate_on", "max_body_size", "tls", "health", "keep_releases", "standby"}
+SERVES_ONLY = {"source", "domains", "migrate_on", "tls", "health", "keep_releases", "standby"}
+SERVES_ONLY |= {"aliases", "paths", "headers", "nginx", *PROXY}
 
 
 @given(st.lists(st.sampled_from(sorted(OPTIONS)), unique=True, min_size=1))
@@ -465,7 +661,7 @@ def test_the_digest_depends_on_no_order() -> None:
 def test_secrets_are_not_public() -> None:
     found = public(settings(env={"A": "geheim"}, index_url="https://geheim@index.example.com/simple"))
     assert "geheim" not in str(found)
-    assert set(settings()) - set(found) == {"env", "index_url", "extra_index_url"}
+    assert set(settings()) - set(found) == {"env", "index_url", "extra_index_url", "users", "paths"}
 
 
 def test_the_password_of_a_source_is_not_public() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.paddock.fastapi.plugins.module_utils import _nginx
-from ansible_collections.paddock.fastapi.plugins.modules import kernel_minimum, nginx_config
+from ansible_collections.paddock.fastapi.plugins.modules import kernel_minimum
 from ansible_collections.paddock.fastapi.plugins.modules.kernel_minimum import HEADER
 from ansible_collections.paddock.fastapi.tests.unit.helpers import (
     Programs,
@@ -32,6 +32,7 @@ class Nginx:
         self.folder = folder / "nginx"
         self.folder.mkdir()
         self.programs = programs
+        self.loads = True
         self.judge("")
         self.systemctl()
 
@@ -40,7 +41,7 @@ class Nginx:
 
     def systemctl(self, state: str = "active", more: str = "") -> None:
         self.programs.add(
-            "systemctl", f"case $1 in show) printf 'Id=nginx.service\\nActiveState={state}\\n' ;; esac\n{more}"
+            "systemctl", f"case $1 in show) printf 'Id=nginx.service\\nActiveState={state}\\nMainPID=7\\n' ;; esac\n{more}"
         )
 
     def path(self, name: str) -> str:
@@ -65,7 +66,12 @@ class Nginx:
 def nginx(tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Nginx:
     made = Nginx(tmp_path, programs)
     monkeypatch.setattr(_nginx, "NGINX", str(programs.folder / "nginx"))
-    monkeypatch.setattr(nginx_config, "UNLOADED", tmp_path / "unloaded")
+    monkeypatch.setattr(_nginx, "ROOT", made.folder)
+    monkeypatch.setattr(_nginx, "ERRORS", tmp_path / "error.log")
+    monkeypatch.setattr(_nginx, "UNLOADED", tmp_path / "unloaded")
+    monkeypatch.setattr(_nginx, "RELOADING", 0)
+    # After each reload there are others.
+    monkeypatch.setattr(_nginx, "_workers", lambda _master: {str(made.reloads if made.loads else 0)})
     return made
 
 
@@ -180,6 +186,39 @@ def test_a_failed_reload_puts_back_so_that_the_next_run_tries_again(
     assert nginx.content == BEFORE
     nginx.systemctl()
     assert run_module("nginx_config", wanted)["changed"] is True
+
+
+def test_what_nginx_accepts_and_cannot_use_is_put_back(
+    nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule
+) -> None:
+    """Its service says that all is well: only the log of NGINX tells, and that no worker is new."""
+    log = nginx.folder.parent / "error.log"
+    log.write_text("2026/11/22 [emerg] long ago\n")
+    bind = "2026/11/22 [emerg] bind() to 0.0.0.0:8443 failed (98: Address already in use)"
+    nginx.systemctl(more=f'case $1 in reload) echo "{bind}" >>{log} ;; esac')
+    nginx.loads = False
+    found = run_module("nginx_config", wanted)
+    assert found["msg"] == f"NGINX cannot be configured: NGINX did not load it: {bind}\n{GOES_ON}"
+    assert nginx.content == BEFORE
+    nginx.loads = True
+    assert run_module("nginx_config", wanted)["changed"] is True
+
+
+def test_the_check_is_of_a_copy(nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule) -> None:
+    """What NGINX does not accept never lies where it would load it, if it began anew at that moment."""
+    nginx.judge(f'cat "$(dirname "$3")"/conf.d/shop.conf {nginx.folder}/conf.d/shop.conf >&2; exit 1')
+    said = run_module("nginx_config", wanted)["msg"]
+    assert "shop\n" in said
+    assert f"{nginx.folder}/conf.d/shop.conf: No such file" in said
+
+
+def test_secret_files_are_for_few_and_not_shown(nginx: Nginx, run_module: RunModule) -> None:
+    arguments = {"files": {}, "secret": {nginx.path("users"): "alice:geheim\n"}, "group": "root"}
+    found = run_module("nginx_config", arguments)
+    assert (found["changed"], "geheim" in str(found)) == (True, False)
+    assert nginx.content == {"users": b"alice:geheim\n"}
+    assert (nginx.folder / "users").stat().st_mode & 0o7777 == 0o640
+    assert run_module("nginx_config", arguments)["changed"] is False
 
 
 def test_a_host_without_nginx(nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule) -> None:
