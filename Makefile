@@ -71,7 +71,7 @@ shell: ## a shell on a test host (HOST=demo, or HOST=debian13 SCENARIO=name for 
 
 .PHONY: requirements
 requirements: setup ## pin and hash the development requirements anew
-	@for name in .config/requirements/dev bench/requirements molecule/failures/app/requirements; do \
+	@for name in .config/requirements/dev bench/requirements molecule/failures/app/requirements molecule/proxy/app/requirements; do \
 	    uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-config \
 	        --no-emit-index-url --no-header --output-file "$$name.txt" "$$name.in"; \
 	done

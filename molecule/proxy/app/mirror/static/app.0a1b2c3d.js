@@ -1,0 +1,1 @@
+console.log("never the same twice under one name");

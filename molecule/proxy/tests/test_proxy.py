@@ -1,0 +1,1 @@
+"""What NGINX does for an app, over all versions of HTTP that it speaks."""
