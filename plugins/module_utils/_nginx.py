@@ -25,7 +25,7 @@ RELOADING = 15
 
 
 def check(root: Path | None = None) -> str:
-    """Return what NGINX has against its configuration, or an empty text. root: a copy of it, instead of the real one."""
+    """Return what NGINX has against its configuration, or an empty text. root: a copy of it, to be read instead."""
     command = [NGINX, "-t", *(["-c", str(root / "nginx.conf")] if root else [])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = _severe(done.stderr) or done.stderr.strip() or f"it ended with {done.returncode}"

@@ -155,7 +155,7 @@ def _check_addresses(values: list[str]) -> str | None:
         try:
             ipaddress.ip_network(value)
         except ValueError as error:
-            return f"{value!r} is no address ({error}); write such as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32"
+            return f"{value!r} is no address ({error}); write such as 192.0.2.7 or 10.0.0.0/8"
     return None
 
 
@@ -249,7 +249,7 @@ PROXY = {
     ),
     "allow": Option(
         "list",
-        "Addresses and networks that may ask; others are answered 403. The host itself always may. `[]` lets nobody else.",
+        "Addresses and networks that may ask; others are answered 403. The host itself always may; `[]`: nobody else.",
         release=False,
         check=_check_addresses,
     ),
@@ -365,7 +365,7 @@ OPTIONS: dict[str, Option] = {
     "buffer_requests": replace(PROXY["buffer_requests"], default=True),
     "paths": Option(
         "table",
-        "What is different under some paths, by path. `/metrics` lets nobody in but the host itself, unless it is here.",
+        "What is different under some paths, by path. `/metrics` is for the host itself alone, unless it is here.",
         {},
         release=False,  # but for the static ones: see digest
         secret=True,
@@ -492,7 +492,9 @@ def _relations(app: str, values: Settings) -> list[Problem]:
     elif tls.get("certificate") or tls.get("key"):
         problems.append(Problem(app, "tls.mode", "a certificate or key is given; set mode to 'provided' to use it"))
     if tls.get("mode") == "off" and tls.get("hsts"):
-        problems.append(Problem(app, "tls.hsts", "needs a certificate; remove it, or choose another tls.mode than 'off'"))
+        problems.append(
+            Problem(app, "tls.hsts", "needs a certificate; remove it, or choose another tls.mode than 'off'")
+        )
     domains = {domain.lower() for domain in values["domains"] or []}
     doubled = next((alias for alias in values["aliases"] or [] if alias.lower() in domains), None)
     if doubled:
@@ -518,7 +520,11 @@ def _across(apps: Sequence[tuple[str, Settings]]) -> list[Problem]:
             owner = owners.setdefault(domain.lower(), position)
             if apps[owner][0] != label:
                 problems.append(
-                    Problem(label, _where(domain, values), f"{domain!r} belongs to app {apps[owner][0]} already; remove it from one")
+                    Problem(
+                        label,
+                        _where(domain, values),
+                        f"{domain!r} belongs to app {apps[owner][0]} already; remove it from one",
+                    )
                 )
     return problems
 
@@ -627,7 +633,8 @@ def _locations(name: str, values: Settings) -> list[Settings]:
 
 def _rules(name: str, path: str, written: Settings) -> Settings:
     """Return what is written for the app (no path) or a path, and where it counts and keeps its users."""
-    key = f"{name}-{hashlib.sha256(path.encode()).hexdigest()[:8]}" if path else name
+    # A dot, because no name of an app has one.
+    key = f"{name}.{hashlib.sha256(path.encode()).hexdigest()[:8]}" if path else name
     rules = {option: written.get(option) for option in PROXY if not path or written.get(option) is not None}
     rules |= {f"{limit}_zone": f"{key}-{limit}" for limit in ("rate", "connections") if limit in rules}
     if "users" in rules:

@@ -75,7 +75,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.paddock.fastapi.plugins.module_utils import _nginx
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import write
-from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show
+from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl
 
 # What a file or link was: a link's target or a file's content; None if there was nothing.
 Former = tuple[t.Literal["link", "file"], bytes] | None
@@ -128,8 +128,11 @@ def apply(files: Files) -> str:
     if files.changes:
         _nginx.UNLOADED.touch()
         files.change()
+    unit = show(["nginx.service"], "ActiveState", "NeedDaemonReload")["nginx.service"]
+    if unit.get("NeedDaemonReload") == "yes":
+        systemctl("daemon-reload")
     if _nginx.UNLOADED.exists():
-        if show(["nginx.service"], "ActiveState")["nginx.service"]["ActiveState"] == "active":
+        if unit["ActiveState"] == "active":
             _nginx.reload()
         _nginx.UNLOADED.unlink()
     return ""

@@ -21,9 +21,7 @@ FACTS = {"nginx_http3": True, "os_family": "Debian", "ipv6": True, "nofile_ceili
 def lookups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have Ansible find its own lookups, though it has not been started as a program."""
     find = lookup_loader.get
-    monkeypatch.setattr(
-        lookup_loader, "get", lambda name, **rest: find(name.removeprefix("ansible.builtin."), **rest)
-    )
+    monkeypatch.setattr(lookup_loader, "get", lambda name, **rest: find(name.removeprefix("ansible.builtin."), **rest))
 
 
 def trusted(value: t.Any) -> t.Any:
@@ -36,7 +34,10 @@ def trusted(value: t.Any) -> t.Any:
 
 
 def files(
-    version: str = "1.26.3", app: dict[str, t.Any] | None = None, facts: dict[str, t.Any] | None = None, **variables: t.Any
+    version: str = "1.26.3",
+    app: dict[str, t.Any] | None = None,
+    facts: dict[str, t.Any] | None = None,
+    **variables: t.Any,
 ) -> dict[str, str]:
     """Return what the role writes for an app, contents by the name of the file."""
     known: dict[str, t.Any] = {}

@@ -40,9 +40,6 @@ TIME = "write 1 to 86400"
 HASHED = "$6$saltsaltsalt$" + "x" * 86
 
 
-
-
-
 def settings(**options: t.Any) -> Settings:
     return resolve([an_app(**options)])[0]
 
@@ -208,7 +205,7 @@ INVALID: list[tuple[str, t.Any, str]] = [
     (
         "allow",
         ["10.0.0.1/8"],
-        "'10.0.0.1/8' is no address (10.0.0.1/8 has host bits set); write such as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32",
+        "'10.0.0.1/8' is no address (10.0.0.1/8 has host bits set); write such as 192.0.2.7 or 10.0.0.0/8",
     ),
     ("users", {"a:b": HASHED}, "'a:b' is not a user name; leave out spaces and colons"),
     (
@@ -400,7 +397,9 @@ def located(**options: t.Any) -> dict[str, dict[str, t.Any]]:
 
 
 def test_a_path_differs_in_what_it_says_and_counts_for_itself() -> None:
-    found = located(rate="5r/s", burst=3, connections=9, paths={"/login": {"rate": "1r/m"}, "/big/": {"max_body_size": "1g"}})
+    found = located(
+        rate="5r/s", burst=3, connections=9, paths={"/login": {"rate": "1r/m"}, "/big/": {"max_body_size": "1g"}}
+    )
     assert (found["/"]["rate_zone"], found["/"]["connections_zone"]) == ("shop-rate", "shop-connections")
     zone = found["= /login"]["rate_zone"]
     assert zone != "shop-rate"
@@ -432,7 +431,11 @@ def test_metrics_are_opened_by_naming_them(path: str) -> None:
 
 def test_under_a_path_everything_is_under_that_path() -> None:
     app = settings(root_path="/api/", paths={"/assets": {"static": "shop/assets"}})
-    assert (app["root_path"], app["health"]["public_path"], app["health"]["path"]) == ("/api", "/api/healthz", "/healthz")
+    assert (app["root_path"], app["health"]["public_path"], app["health"]["path"]) == (
+        "/api",
+        "/api/healthz",
+        "/healthz",
+    )
     assert [rules["match"] for rules in app["locations"]] == [
         "^~ /api/",
         "^~ /api/assets/",

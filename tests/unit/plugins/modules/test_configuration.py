@@ -41,7 +41,8 @@ class Nginx:
 
     def systemctl(self, state: str = "active", more: str = "") -> None:
         self.programs.add(
-            "systemctl", f"case $1 in show) printf 'Id=nginx.service\\nActiveState={state}\\nMainPID=7\\n' ;; esac\n{more}"
+            "systemctl",
+            f"case $1 in show) printf 'Id=nginx.service\\nActiveState={state}\\nMainPID=7\\n' ;; esac\n{more}",
         )
 
     def path(self, name: str) -> str:

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.paddock.fastapi.plugins.module_utils import _instance
+from ansible_collections.paddock.fastapi.plugins.module_utils import _instance, _nginx
 from ansible_collections.paddock.fastapi.plugins.module_utils._build import Build, BuildError
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._probe import Answer
-from ansible_collections.paddock.fastapi.plugins.modules import health_check, host_facts, switch
+from ansible_collections.paddock.fastapi.plugins.modules import health_check, host_facts, remove, switch
 from ansible_collections.paddock.fastapi.tests.unit.helpers import (
     AS_ROOT,
     LIVE,
@@ -768,3 +768,83 @@ def test_command_is_taken_word_by_word(programs: Programs, app: App, run_module:
 def test_command_in_check_mode(programs: Programs, app: App, run_module: RunModule) -> None:
     assert run_module("release_command", command(programs, app, ""), check=True) == {"failed": False, "changed": True}
     assert programs.calls == []
+
+
+# -- remove ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def deployed(app: App, units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of a host on which the app lies, beside another whose name begins as its does."""
+    for name, folder in (("TLS_ROOT", "tls"), ("NGINX_ROOT", "nginx/paddock")):
+        (tmp_path / folder).mkdir(parents=True)
+        monkeypatch.setattr(remove, name, str(tmp_path / folder))
+    monkeypatch.setattr(remove, "UNITS", units)
+    monkeypatch.setattr(_nginx, "ROOT", tmp_path / "nginx")
+    monkeypatch.setattr(App, "of", lambda _name: app)
+    app.point_current(LIVE)
+    (app.root / "shared").mkdir()
+    (app.root / "shared/notes.db").touch()
+    enable_units(units, *both(LIVE, ""), f"shop-2@{LIVE}.service")
+    for name in ("shop@.service", "shop@.socket", "shop-guard@.service", "shop-2@.service"):
+        (units / name).touch()
+    for name in ("tls/shop.crt", "tls/shop.key", "tls/shop-2.crt"):
+        (tmp_path / name).touch()
+    for name in ("shop.users", "shop.0a1b2c3d.users", "shop-2.users"):
+        (tmp_path / "nginx/paddock" / name).touch()
+    return tmp_path
+
+
+LEFT = {"units/shop-2@.service", "tls/shop-2.crt", "nginx/paddock/shop-2.users"}
+
+
+def lying(folder: Path, app: App) -> set[str]:
+    """Return the files on the host, but for links that have systemd start something."""
+    found = {path for place in ("units", "tls", "nginx") for path in (folder / place).rglob("*") if path.is_file()}
+    return {str(path.relative_to(folder)) for path in found if ".wants" not in str(path)} | {
+        path.name for path in (app.root.iterdir() if app.root.exists() else ())
+    }
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_remove(programs: Programs, app: App, deployed: Path, run_module: RunModule, *, purge: bool) -> None:
+    guard, timer = f"shop-guard@{OLD}.service", f"shop-retire-{OLD}.timer"
+    systemctl(programs, {**both(NEW, "active disabled"), guard: "failed disabled", timer: "active disabled"})
+    arguments = {"app": "shop", "purge": purge}
+    checked = run_module("remove", arguments, check=True)
+    assert "shop@.service" in str(lying(deployed, app))
+    found = run_module("remove", arguments)
+    assert found == checked
+    assert found["stopped"] == sorted([*both(NEW, ""), *both(LIVE, ""), guard, timer])
+    assert lying(deployed, app) == LEFT | (set() if purge else {"shared"})
+    assert changes(programs)[:2] == [
+        f"systemctl disable --quiet --now {' '.join(found['stopped'])}",
+        "systemctl daemon-reload",
+    ]
+
+
+def test_remove_twice(programs: Programs, deployed: Path, run_module: RunModule) -> None:
+    systemctl(programs, more=f"case $1 in disable) rm {deployed}/units/*.wants/shop@* ;; esac")
+    assert run_module("remove", {"app": "shop"})["changed"] is True
+    found = run_module("remove", {"app": "shop"})
+    assert (found["changed"], found["stopped"], found["deleted"]) == (False, [], [])
+
+
+def test_remove_what_nginx_still_serves(programs: Programs, app: App, deployed: Path, run_module: RunModule) -> None:
+    systemctl(programs)
+    (deployed / "nginx/conf.d").mkdir()
+    (deployed / "nginx/conf.d/shop.conf").touch()
+    assert "NGINX still knows it" in run_module("remove", {"app": "shop"})["msg"]
+    assert app.live() == LIVE
+
+
+def test_remove_what_is_being_rolled_out(programs: Programs, app: App, deployed: Path, run_module: RunModule) -> None:
+    assert deployed
+    systemctl(programs)
+    lock = {"run": "r", "by": "ops", "control": "c", "pid": 1, "since": "now"}
+    (app.root / ".rollout.json").write_text(json.dumps(lock))
+    assert "ops (process 1 there) is rolling it out since now" in run_module("remove", {"app": "shop"})["msg"]
+
+
+def test_remove_something_else(run_module: RunModule) -> None:
+    assert run_module("remove", {"app": "../etc"})["msg"] == "'../etc' is no name that an app can have"
