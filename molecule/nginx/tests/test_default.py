@@ -60,9 +60,21 @@ def test_https_speaks_both_versions_of_http(curl: Curl, version: str) -> None:
     assert shown.stdout == f"200 {version}"
 
 
-@pytest.mark.parametrize("version", ["1.2", "1.3"])
-def test_tls_is_new_or_newer(curl: Curl, version: str) -> None:
-    assert curl("shop.test", "/", f"--tlsv{version}", "--tls-max", version).rc == 0
+def test_tls_is_what_the_policy_says(curl: Curl, name: str) -> None:
+    """It is `modern` on one host, and `intermediate` on the other."""
+    results = [curl("shop.test", "/", f"--tlsv{version}", "--tls-max", version).rc for version in ("1.2", "1.3")]
+    assert results == ([TLS_REFUSED, 0] if name == "debian13" else [0, 0])
+
+
+def test_http3_and_brotli_can_be_turned_off(host: Host, name: str) -> None:
+    if name == "debian13":  # the other's NGINX has no HTTP/3
+        assert host.check_output("nginx -T 2>/dev/null | grep -c -e quic -e brotli || true") == "0"
+        assert host.check_output("ss --udp --listening --numeric | grep -c 8443 || true") == "0"
+
+
+def test_directives_of_the_user_are_there(host: Host, name: str) -> None:
+    shown = host.check_output("nginx -T 2>/dev/null | grep -c nginx_scenario || true")
+    assert shown == ("1" if name == "debian13" else "0")
 
 
 def test_tls_is_not_old(curl: Curl) -> None:
