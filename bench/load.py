@@ -681,6 +681,16 @@ async def follow(load: Load, orders: asyncio.StreamReader, right: set[str]) -> N
         print(news.line(), flush=True)  # noqa: T201
 
 
+def call_loopback(name: str) -> None:
+    """Have all clients in this process reach loopback by a name, as curl's --resolve does."""
+    look_up = socket.getaddrinfo
+
+    def resolve(host: Any, *rest: Any, **options: Any) -> Any:
+        return look_up("127.0.0.1" if host in {name, name.encode()} else host, *rest, **options)
+
+    socket.getaddrinfo = resolve
+
+
 async def standard_input() -> asyncio.StreamReader:
     """Return what is written to this program."""
     reader = asyncio.StreamReader()
@@ -701,7 +711,10 @@ async def main() -> int:
     parser.add_argument(
         "--follow", action="store_true", help="do as the lines on standard input say, --seconds at most"
     )
+    parser.add_argument("--name", help="a host name of the URL that is to be loopback, whatever DNS says")
     arguments = parser.parse_args()
+    if arguments.name:
+        call_loopback(arguments.name)
     target = Target(arguments.url.rstrip("/"), arguments.certificate)
     load = Load(target, Rates(bulk=arguments.rate, echo=arguments.echo), timeout=arguments.timeout)
     for marker in arguments.marker:

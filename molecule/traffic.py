@@ -51,13 +51,16 @@ class Traffic:
 
 
 @contextmanager
-def traffic(host: str, certificate: Path, marker: str) -> Iterator[Traffic]:
-    """Send traffic to a host, whose HTTPS listener is published, until the body ends. marker: what is right then."""
+def traffic(host: str, certificate: Path, marker: str, name: str = "localhost") -> Iterator[Traffic]:
+    """Send traffic to a host, whose HTTPS listener is published, until the body ends.
+
+    marker: what is right at first. name: what the app is called.
+    """
     settings = PROJECT / f".cache/molecule/{os.environ['MOLECULE_SCENARIO_NAME']}.ssh"
     asked = subprocess.run(["ssh", "-G", "-F", settings, host], check=True, capture_output=True, text=True).stdout
     container = dict(line.split(" ", 1) for line in asked.splitlines() if " " in line)["hostname"]
     published = subprocess.run(["podman", "port", container, "443/tcp"], check=True, capture_output=True, text=True)
-    url = f"https://localhost:{published.stdout.strip().rpartition(':')[2]}"
+    url = f"https://{name}:{published.stdout.strip().rpartition(':')[2]}"
     command: list[str | Path] = [
         PROJECT / ".cache/bench/bin/python",
         PROJECT / "bench/load.py",
@@ -69,7 +72,7 @@ def traffic(host: str, certificate: Path, marker: str) -> Iterator[Traffic]:
     # just when its instance retires can cost it the clean close (NGINX drops that when it cannot pass the message on),
     # so there are few of them.
     options = ["--follow", "--rate", "0", "--echo", "1", "--timeout", "30", "--seconds", str(LONGEST)]
-    options += ["--marker", marker]
+    options += ["--marker", marker, "--name", name]
     process = subprocess.Popen([*command, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield Traffic(process)

@@ -1,4 +1,4 @@
-"""What testssl.sh, as Debian packages it, finds wrong with the TLS of both hosts. The reports are in docs/testssl.md."""
+"""What testssl.sh of Debian 13 finds wrong with the TLS of both hosts. The reports are in docs/testssl.md."""
 
 import json
 import os
