@@ -14,6 +14,7 @@ import http.client
 import os
 import re
 import secrets
+import shutil
 import socket
 import ssl
 import subprocess
@@ -173,6 +174,11 @@ def issue(lineage: Lineage, authority: Authority) -> None:
     arguments += ["--domains", ",".join(lineage.domains)]
     if authority.profile:
         arguments += ["--required-profile", authority.profile]
+    if not lineage.exists():
+        # certbot refuses to begin anew beside what is left of one of the same name.
+        for folder in ("live", "archive"):
+            shutil.rmtree(LETSENCRYPT / folder / lineage.name, ignore_errors=True)
+        lineage.renewal.unlink(missing_ok=True)
     with _configuration(authority) as file:
         certbot([*arguments, "--config", file], authority)
     _, _, life = inspect(lineage.certificate)

@@ -46,7 +46,7 @@ def loads(fleet: Fleet, pair: Path) -> Iterator[dict[str, Traffic]]:
     """Send traffic to all hosts, by clients that trust the CA of the host and the other issuer."""
     # The CA may have begun anew, and so have forgotten whom it knew.
     fleet.each(
-        "systemctl restart pebble; rm -rf /etc/letsencrypt/accounts /etc/letsencrypt/live /etc/letsencrypt/renewal"
+        "systemctl restart pebble; rm -rf /etc/letsencrypt/accounts /etc/letsencrypt/renewal/*"
     )
     site(fleet, APP)
     with ExitStack() as stack:

@@ -36,7 +36,7 @@ class Certbot:
     def answer(self, script: str = "") -> None:
         """Have it do something before it answers."""
         keep = "for word; do case $word in *.ini) cp $word {0}/told ;; esac; done; env >{0}/environment"
-        issue = "cp {0}/offered/* {1}; printf 'server = {2}\\n# renew_before_expiry = 30 days\\n' >{3}"
+        issue = "mkdir -p {1}; cp {0}/offered/* {1}; printf 'server = {2}\\n# renew_before_expiry = 30 days\\n' >{3}"
         issued = issue.format(self.folder, self.live, DIRECTORY, self.renewal)
         self.programs.add("certbot", f"{keep.format(self.folder)}\n{script}\n{issued}")
 
@@ -86,6 +86,16 @@ def test_the_first_certificate(certbot: Certbot, run_module: RunModule) -> None:
     assert certbot.shown == (certbot.offered / "fullchain.pem").read_bytes()
     # A third of 90 days.
     assert f"renew_before_expiry = {30 * 86400} seconds" in certbot.renewal.read_text()
+
+
+def test_what_is_left_of_a_lost_certificate_is_in_nobodys_way(certbot: Certbot, run_module: RunModule) -> None:
+    """The real one refuses to begin beside an archive of the same name."""
+    run_module("acme_certificate", WANTED)
+    archive = certbot.live.parents[1] / "archive/paddock-shop"
+    archive.mkdir(parents=True)
+    certbot.renewal.unlink()
+    certbot.answer(f"test ! -e {archive} || exit 1")
+    assert run_module("acme_certificate", WANTED)["changed"] is True
 
 
 def test_nothing_is_asked_of_a_ca_twice(certbot: Certbot, run_module: RunModule) -> None:
