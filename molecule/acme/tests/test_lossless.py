@@ -4,6 +4,7 @@ A reload closes the connections that clients keep and do not use at that moment,
 """
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -27,6 +28,18 @@ SERIAL = (
 )
 
 
+# The clients of the load give up what waits for an answer over HTTP/2 as soon as NGINX says that it goes away, though
+# that means new requests only (RFC 9113, 6.8). curl does not, so it asks on each host whether these are answered.
+GIVEN_UP = ("GET that waits h2", "RemoteProtocolError: <ConnectionTerminated error_code:0,")
+WAIT = f"""
+while :; do
+    curl -sS --insecure --http2 --max-time 20 --connect-to ::127.0.0.1: -o /dev/null \
+        -w '%{{http_version}} %{{http_code}} ' 'https://{DOMAIN}/slow?seconds=3' >>/root/waited &
+    sleep 0.5
+done
+"""
+
+
 def site(fleet: Fleet, *apps: dict[str, Any]) -> None:
     authority = {**VARIABLES["authority"], "tls_acme_ca_bundle": "{{ scenario_folder }}/{{ inventory_hostname }}.pem"}
     played = fleet.play("site", "-e", json.dumps(authority), fastapi_apps=list(apps))
@@ -45,9 +58,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def loads(fleet: Fleet, pair: Path) -> Iterator[dict[str, Traffic]]:
     """Send traffic to all hosts, by clients that trust the CA of the host and the other issuer."""
     # The CA may have begun anew, and so have forgotten whom it knew.
-    fleet.each(
-        "systemctl restart pebble; rm -rf /etc/letsencrypt/accounts /etc/letsencrypt/renewal/*"
-    )
+    fleet.each("systemctl restart pebble; rm -rf /etc/letsencrypt/accounts /etc/letsencrypt/renewal/*")
     site(fleet, APP)
     with ExitStack() as stack:
         loads = {}
@@ -60,16 +71,26 @@ def loads(fleet: Fleet, pair: Path) -> Iterator[dict[str, Traffic]]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_fails(loads: dict[str, Traffic]) -> Iterator[None]:
+def nothing_fails(fleet: Fleet, loads: dict[str, Traffic]) -> Iterator[None]:
     """Whatever a test does: there was traffic, and all of it was answered right."""
     for load in loads.values():
         load.expect(APP["env"]["MARKER"])
         load.take()
+    for host in fleet.hosts.values():
+        host.check_output(
+            "rm -f /root/waited; systemd-run --quiet --unit=waiting --property=KillMode=process sh -c %s", WAIT
+        )
     yield
-    time.sleep(4)  # for what is on its way, and for the connections that the reload has left
+    fleet.each("systemctl stop waiting.service")
+    time.sleep(5)  # for what is on its way, and for the connections that the reload has left
+    for name, waited in fleet.each("cat /root/waited").items():
+        assert set(re.findall(r"\S+ \S+", waited)) == {"2 200"}, name
     for name, load in loads.items():
         load.expect(APP["env"]["MARKER"])
         right, failures, seconds = load.take()
+        failures = [
+            each for each in failures if not each["text"].startswith(GIVEN_UP[1]) or each["client"] != GIVEN_UP[0]
+        ]
         print(f"{name}: {sum(right.values())} requests in {seconds:.0f} s, {len(failures)} failed")  # noqa: T201
         assert failures == [], name
         assert sum(right.values()) > FEWEST_PER_SECOND * seconds
