@@ -19,11 +19,17 @@ BEGIN, END = "<!-- options: begin -->", "<!-- options: end -->"
 def rows(table: Mapping[str, Option], prefix: str = "") -> Iterator[str]:
     """Return a line of the table for each option."""
     for name, option in table.items():
-        if option.options:
+        if option.kind == "options":
             yield from rows(option.options, f"{prefix}{name}.")
             continue
-        default = "**required**" if option.required else "" if option.default in (None, {}) else f"`{option.default}`"
-        yield f"| `{prefix}{name}` | {option.text} | {default.replace('False', 'false')} |"
+        if option.kind == "table":
+            shared = ", ".join(f"`{each}`" for each in option.options if each in table)
+            yield f"| `{prefix}{name}` | {option.text} Under each: {shared}, and |  |"
+            own = {each: option.options[each] for each in option.options if each not in table}
+            yield from rows(own, f"{prefix}{name}.*.")
+            continue
+        default = "**required**" if option.required else "" if option.default in (None, {}, []) else f"`{option.default}`"
+        yield f"| `{prefix}{name}` | {option.text} | {default.replace('False', 'false').replace('True', 'true')} |"
 
 
 def table() -> str:
