@@ -13,6 +13,7 @@ is when its own configuration or a certificate has changed. No client tries a se
 
 import argparse
 import asyncio
+import functools
 import hashlib
 import json
 import secrets
@@ -34,6 +35,8 @@ from host import HostError, Paddock, free_port, say
 from load import Target, describe
 from schedule import write_app
 
+# As NGINX does it, and as this collection has systemd do it.
+COMMANDS = ["nginx -s reload", "systemctl reload nginx"]
 # Connections that clients keep, of each protocol.
 CONNECTIONS = 20
 
@@ -259,8 +262,9 @@ class Bench:
         await self.fleet.fetch_certificate()
 
     async def run(self, reload: Callable[[], Awaitable[str]]) -> None:
-        """Reload under load."""
+        """Reload under load, and count anew."""
         self.version = (await self.fleet.versions())["nginx"]
+        self.reloads, self.counts = 0, Counts()
         host = self.fleet.first
         distance = Distance(host.port, self.delay / 2)
         stop = asyncio.Event()
@@ -291,7 +295,7 @@ async def main() -> int:
     parser.add_argument("--rate", type=float, default=200, help="requests per second")
     parser.add_argument("--pause", type=float, default=2, help="seconds between two reloads")
     parser.add_argument("--delay", type=float, default=0.04, help="seconds of a round trip")
-    parser.add_argument("--command", default="systemctl reload nginx", help="how NGINX is reloaded")
+    parser.add_argument("--command", default=COMMANDS, nargs="+", help="how NGINX is reloaded, one after the other")
     parser.add_argument("--before", default="true", help="a command that prepares the host, to try something")
     arguments = parser.parse_args()
     benches = [
@@ -303,11 +307,12 @@ async def main() -> int:
         say(f"hosts with Debian {' and '.join(arguments.distro)}")
         await asyncio.gather(*(bench.prepare() for bench in benches))
         for bench in benches:
-            say(f"{bench.version}: {bench.seconds:g} s of reloads")
             host = bench.fleet.first
             await host.ask(arguments.before)
-            await bench.run(lambda host=host: host.ask(arguments.command))  # type: ignore[misc]
-            print(bench.table())  # noqa: T201
+            for command in arguments.command:
+                say(f"{host.name}: {bench.seconds:g} s of {command}")
+                await bench.run(functools.partial(host.ask, command))
+                print(bench.table())  # noqa: T201
     except HostError as error:
         say(f"a host could not be set up: {error}")
         return 2

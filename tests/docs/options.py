@@ -28,8 +28,9 @@ def rows(table: Mapping[str, Option], prefix: str = "") -> Iterator[str]:
             own = {each: option.options[each] for each in option.options if each not in table}
             yield from rows(own, f"{prefix}{name}.*.")
             continue
-        default = "**required**" if option.required else "" if option.default in (None, {}, []) else f"`{option.default}`"
-        yield f"| `{prefix}{name}` | {option.text} | {default.replace('False', 'false').replace('True', 'true')} |"
+        default = "" if option.default in (None, {}, []) else f"`{option.default}`"
+        default = "**required**" if option.required else default.replace("False", "false").replace("True", "true")
+        yield f"| `{prefix}{name}` | {option.text} | {default} |"
 
 
 def table() -> str:
