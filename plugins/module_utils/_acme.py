@@ -30,9 +30,6 @@ WEBROOT = Path("/var/lib/paddock/acme")
 CHALLENGES = ".well-known/acme-challenge"
 HTTP_PORT = 80  # RFC 8555, 8.3: http-01 asks there, and nowhere else
 PRECHECK_SECONDS = 10.0
-# Part of its life that a certificate has left when it is renewed, as Let's Encrypt recommends. certbot does so by
-# itself from 4.0 on; before, it renews 30 days before the end: one that lives 6 days whenever the timer comes.
-RENEW_AT = 1 / 3
 
 
 class AcmeError(RuntimeError):
@@ -87,30 +84,35 @@ class Lineage:
         found = re.search(rf"^{option} = (.*)$", self.renewal.read_text(encoding="utf-8"), re.MULTILINE)
         return found.group(1).strip() if found else ""
 
+    def renew_before(self) -> int:
+        """Return how many seconds before its end certbot renews it; the deploy hook has told it so."""
+        found = re.fullmatch(r"(\d+) seconds", self.told("renew_before_expiry"))
+        return int(found.group(1)) if found else 0
+
     def why_issue(self, authority: Authority) -> str:
         """Say why the CA must be asked, or nothing if certbot's timer has it all in hand."""
         if not self.exists():
             return "there is none"
-        names, seconds, life = inspect(self.certificate)
+        names, seconds = inspect(self.certificate)
         if names != {domain.lower() for domain in self.domains}:
             return "it names other hosts"
         if self.told("server") != authority.directory:
             return f"it is from {self.told('server')}"
-        # The timer comes twice a day, so this late it must have failed for days.
-        if seconds < life * RENEW_AT / 2:
+        # The timer comes twice a day, so this late it must have failed for long.
+        if seconds < self.renew_before() / 2:
             return f"it expires in {max(0, seconds) // 3600} hours, and was not renewed"
         return ""
 
 
-def inspect(certificate: Path) -> tuple[set[str], int, int]:
-    """Return whom a certificate names, how many seconds are left of it, and how many seconds it lives."""
-    command = ["openssl", "x509", "-in", str(certificate), "-noout", "-dates", "-ext", "subjectAltName"]
+def inspect(certificate: Path) -> tuple[set[str], int]:
+    """Return whom a certificate names, and how many seconds are left of it."""
+    command = ["openssl", "x509", "-in", str(certificate), "-noout", "-enddate", "-ext", "subjectAltName"]
     text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    times = [ssl.cert_time_to_seconds(value) for value in re.findall(r"^not(?:Before|After)=(.*)$", text, re.MULTILINE)]
-    if len(times) != 2:  # noqa: PLR2004  # its beginning and its end
-        return set(), 0, 0
+    end = re.search(r"^notAfter=(.*)$", text, re.MULTILINE)
+    if not end:
+        return set(), 0
     names = {name.lower() for name in re.findall(r"DNS:([^\s,]+)", text)}
-    return names, int(times[1] - time.time()), int(times[1] - times[0])
+    return names, int(ssl.cert_time_to_seconds(end.group(1)) - time.time())
 
 
 @contextlib.contextmanager
@@ -167,7 +169,7 @@ def _fetch(domain: str, address: str, path: str, content: str) -> str:
 
 
 def issue(lineage: Lineage, authority: Authority) -> None:
-    """Have certbot ask the CA, and remember when to renew. Raises AcmeError."""
+    """Have certbot ask the CA. Raises AcmeError."""
     arguments = ["certonly", "--non-interactive", "--agree-tos", "--email", authority.email, "--no-eff-email"]
     arguments += ["--server", authority.directory, "--cert-name", lineage.name, "--key-type", "ecdsa"]
     arguments += ["--webroot", "--webroot-path", str(WEBROOT), "--renew-with-new-domains", "--force-renewal"]
@@ -181,11 +183,6 @@ def issue(lineage: Lineage, authority: Authority) -> None:
         lineage.renewal.unlink(missing_ok=True)
     with _configuration(authority) as file:
         certbot([*arguments, "--config", file], authority)
-    _, _, life = inspect(lineage.certificate)
-    text = lineage.renewal.read_text(encoding="utf-8")
-    wanted = f"renew_before_expiry = {round(life * RENEW_AT)} seconds"
-    text, found = re.subn(r"^#?\s*renew_before_expiry\s*=.*$", wanted, text, count=1, flags=re.MULTILINE)
-    lineage.renewal.write_text(text if found else f"{wanted}\n{text}", encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -217,7 +214,10 @@ def _reason(output: str) -> str:
 
 
 def deploy(lineage: Lineage) -> None:
-    """Give NGINX the newest certificate, by the hook that certbot runs when it renews. Raises AcmeError."""
+    """Give NGINX the newest certificate, by the hook that certbot runs when it renews. Raises AcmeError.
+
+    Before 5.3, certbot does not run it for the first certificate.
+    """
     environment = {**os.environ, "RENEWED_LINEAGE": str(lineage.folder), "RENEWED_DOMAINS": " ".join(lineage.domains)}
     done = subprocess.run([str(HOOK)], capture_output=True, text=True, check=False, env=environment)
     if done.returncode:

@@ -143,7 +143,9 @@ def main() -> None:
             if wanted["precheck"]:
                 precheck(lineage.domains)
             issue(lineage, authority)
-        deploy(lineage)
+        # Unless certbot has done that.
+        if why_deploy(lineage):
+            deploy(lineage)
     except (AcmeError, OSError) as error:
         module.fail_json(
             msg=f"app {lineage.app}: there is no new certificate ({reason}): {error}\n"
