@@ -16,13 +16,13 @@ import re
 import secrets
 import shutil
 import socket
-import ssl
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from ansible_collections.paddock.fastapi.plugins.module_utils._certificate import inspect
 
 LETSENCRYPT = Path("/etc/letsencrypt")
 HOOK = LETSENCRYPT / "renewal-hooks/deploy/paddock"
@@ -79,6 +79,17 @@ class Lineage:
         """Tell whether certbot has it."""
         return self.renewal.is_file() and self.certificate.is_file()
 
+    def remove(self, *, check: bool = False) -> bool:
+        """Have certbot no longer know it, and return whether it did, or would. NGINX has files of its own.
+
+        `certbot delete` does the same, but fails where a part is missing.
+        """
+        parts = [self.renewal, self.folder, LETSENCRYPT / "archive" / self.name]
+        there = [part for part in parts if part.exists()]
+        for part in [] if check else there:
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
+        return bool(there)
+
     def told(self, option: str) -> str:
         """Return what certbot was told for it."""
         found = re.search(rf"^{option} = (.*)$", self.renewal.read_text(encoding="utf-8"), re.MULTILINE)
@@ -93,26 +104,17 @@ class Lineage:
         """Say why the CA must be asked, or nothing if certbot's timer has it all in hand."""
         if not self.exists():
             return "there is none"
-        names, seconds = inspect(self.certificate)
-        if names != {domain.lower() for domain in self.domains}:
+        found = inspect(self.certificate.read_text(encoding="ascii", errors="replace"))
+        if not found:
+            return "it cannot be read"
+        if found.names != {domain.lower() for domain in self.domains}:
             return "it names other hosts"
         if self.told("server") != authority.directory:
             return f"it is from {self.told('server')}"
         # The timer comes twice a day, so this late it must have failed for long.
-        if seconds < self.renew_before() / 2:
-            return f"it expires in {max(0, seconds) // 3600} hours, and was not renewed"
+        if found.seconds_left() < self.renew_before() / 2:
+            return f"it expires in {max(0, found.seconds_left()) // 3600:.0f} hours, and was not renewed"
         return ""
-
-
-def inspect(certificate: Path) -> tuple[set[str], int]:
-    """Return whom a certificate names, and how many seconds are left of it."""
-    command = ["openssl", "x509", "-in", str(certificate), "-noout", "-enddate", "-ext", "subjectAltName"]
-    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    end = re.search(r"^notAfter=(.*)$", text, re.MULTILINE)
-    if not end:
-        return set(), 0
-    names = {name.lower() for name in re.findall(r"DNS:([^\s,]+)", text)}
-    return names, int(ssl.cert_time_to_seconds(end.group(1)) - time.time())
 
 
 @contextlib.contextmanager
@@ -177,10 +179,8 @@ def issue(lineage: Lineage, authority: Authority) -> None:
     if authority.profile:
         arguments += ["--required-profile", authority.profile]
     if not lineage.exists():
-        # certbot refuses to begin anew beside what is left of one of the same name.
-        for folder in ("live", "archive"):
-            shutil.rmtree(LETSENCRYPT / folder / lineage.name, ignore_errors=True)
-        lineage.renewal.unlink(missing_ok=True)
+        # certbot does not begin where half of one is left.
+        lineage.remove()
     with _configuration(authority) as file:
         certbot([*arguments, "--config", file], authority)
 

@@ -148,6 +148,14 @@ def test_a_lost_file_comes_back_without_the_ca(fleet: Fleet) -> None:
     assert (shown(fleet), orders(fleet)) == (before, asked)
 
 
+@pytest.mark.parametrize("name", ["renewal/paddock-notes.conf", "live/paddock-notes/fullchain.pem"])
+def test_a_lost_file_of_certbot_s_costs_a_certificate(fleet: Fleet, name: str) -> None:
+    before = shown(fleet)
+    fleet.each(f"rm /etc/letsencrypt/{name}")
+    works(site(fleet))
+    assert all(before[name]["serial"] != after["serial"] for name, after in shown(fleet).items())
+
+
 def test_a_renewal_is_loaded_without_a_run(fleet: Fleet) -> None:
     before, loaded = shown(fleet), reloads(fleet)
     fleet.each(RENEW)
@@ -226,7 +234,7 @@ def test_a_challenge_that_fails(fleet: Fleet) -> None:
 @pytest.mark.parametrize(("life", "due"), [(160 * HOUR, 80 * HOUR), (45 * DAY, 30 * DAY)], ids=["6-days", "45-days"])
 def test_a_certificate_is_renewed_in_time_and_no_sooner(fleet: Fleet, life: int, due: int) -> None:
     live(fleet, life)
-    fleet.each("rm -r /etc/letsencrypt/renewal/paddock-notes.conf")  # a CA that has another profile now
+    fleet.each("certbot delete --non-interactive --cert-name paddock-notes")
     works(site(fleet))
     issued, asked, loaded = shown(fleet), orders(fleet), reloads(fleet)
     renew(fleet)

@@ -36,7 +36,7 @@ class Certbot:
         self.live = folder / "letsencrypt/live/paddock-shop"
         self.renewal = folder / "letsencrypt/renewal/paddock-shop.conf"
         self.offered = folder / "offered"
-        for path in (self.live, self.renewal.parent, self.offered, folder / "tls"):
+        for path in (self.renewal.parent, self.offered, folder / "tls"):
             path.mkdir(parents=True)
         self.answer()
 
@@ -163,6 +163,16 @@ def test_a_lost_file_needs_no_ca(certbot: Certbot, run_module: RunModule) -> Non
     assert len(certbot.asked) == 1
 
 
+@pytest.mark.parametrize("name", ["renewal/paddock-shop.conf", "live/paddock-shop/fullchain.pem"])
+def test_a_lost_file_of_certbot_s(certbot: Certbot, run_module: RunModule, name: str) -> None:
+    """Half a certificate would stop certbot."""
+    run_module("acme_certificate", WANTED)
+    (certbot.folder / "letsencrypt" / name).unlink()
+    certbot.answer(f"[ ! -e {certbot.live} ] && [ ! -e {certbot.renewal} ] || exit 1")
+    found = run_module("acme_certificate", WANTED)
+    assert (found["failed"], found["reason"]) == (False, "there is none")
+
+
 def test_what_the_ca_wants_to_know_is_not_on_the_command_line(certbot: Certbot, run_module: RunModule) -> None:
     more = {"eab_kid": "us", "eab_hmac_key": "c2VjcmV0", "ca_bundle": "/etc/ca.pem", "profile": "shortlived"}
     run_module("acme_certificate", WANTED | more)
@@ -192,17 +202,20 @@ def test_a_certificate_that_nginx_does_not_accept(certbot: Certbot, run_module: 
     programs.add("nginx", "echo no >&2; exit 1")
     found = run_module("acme_certificate", WANTED | {"domains": ["shop.test", "www.shop.test"]})
     assert found["msg"].startswith(
-        "app shop: there is no new certificate (it names other hosts): NGINX does not accept its configuration with the "
-        "new certificate of shop, and keeps the old one: no\n"
+        "app shop: there is no new certificate (it names other hosts): NGINX does not accept its configuration with "
+        "the new certificate of shop, and keeps the old one: no\n"
     )
     assert certbot.shown == before
     assert sorted(path.name for path in (certbot.folder / "tls").iterdir()) == ["shop.crt", "shop.key"]
 
 
-def test_nginx_is_reloaded_once(certbot: Certbot, run_module: RunModule, programs: Programs) -> None:
+@pytest.mark.usefixtures("certbot")
+def test_nginx_is_reloaded_once(run_module: RunModule, programs: Programs) -> None:
     run_module("acme_certificate", WANTED)
     run_module("acme_certificate", WANTED)
-    assert [call for call in programs.calls if call.startswith("systemctl reload")] == ["systemctl reload nginx.service"]
+    assert [call for call in programs.calls if call.startswith("systemctl reload")] == [
+        "systemctl reload nginx.service"
+    ]
 
 
 def test_certbot_has_run_the_hook(certbot: Certbot, run_module: RunModule, programs: Programs) -> None:
@@ -221,7 +234,9 @@ def test_a_certificate_that_is_no_longer_wanted(certbot: Certbot, run_module: Ru
     run_module("acme_certificate", WANTED)
     assert run_module("acme_certificate", absent, check=True)["changed"] is True
     assert run_module("acme_certificate", absent)["changed"] is True
-    assert certbot.asked[1:] == ["certbot delete --non-interactive --cert-name paddock-shop"]
+    assert not certbot.renewal.exists()
+    assert not certbot.live.exists()
+    assert certbot.shown == (certbot.offered / "fullchain.pem").read_bytes()
 
 
 class Web:
