@@ -16,13 +16,13 @@ import re
 import secrets
 import shutil
 import socket
-import ssl
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from ansible_collections.paddock.fastapi.plugins.module_utils._certificate import inspect
 
 LETSENCRYPT = Path("/etc/letsencrypt")
 HOOK = LETSENCRYPT / "renewal-hooks/deploy/paddock"
@@ -30,9 +30,6 @@ WEBROOT = Path("/var/lib/paddock/acme")
 CHALLENGES = ".well-known/acme-challenge"
 HTTP_PORT = 80  # RFC 8555, 8.3: http-01 asks there, and nowhere else
 PRECHECK_SECONDS = 10.0
-# Part of its life that a certificate has left when it is renewed, as Let's Encrypt recommends. certbot does so by
-# itself from 4.0 on; before, it renews 30 days before the end: one that lives 6 days whenever the timer comes.
-RENEW_AT = 1 / 3
 
 
 class AcmeError(RuntimeError):
@@ -82,35 +79,42 @@ class Lineage:
         """Tell whether certbot has it."""
         return self.renewal.is_file() and self.certificate.is_file()
 
+    def remove(self, *, check: bool = False) -> bool:
+        """Have certbot no longer know it, and return whether it did, or would. NGINX has files of its own.
+
+        `certbot delete` does the same, but fails where a part is missing.
+        """
+        parts = [self.renewal, self.folder, LETSENCRYPT / "archive" / self.name]
+        there = [part for part in parts if part.exists()]
+        for part in [] if check else there:
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
+        return bool(there)
+
     def told(self, option: str) -> str:
         """Return what certbot was told for it."""
         found = re.search(rf"^{option} = (.*)$", self.renewal.read_text(encoding="utf-8"), re.MULTILINE)
         return found.group(1).strip() if found else ""
 
+    def renew_before(self) -> int:
+        """Return how many seconds before its end certbot renews it; the deploy hook has told it so."""
+        found = re.fullmatch(r"(\d+) seconds", self.told("renew_before_expiry"))
+        return int(found.group(1)) if found else 0
+
     def why_issue(self, authority: Authority) -> str:
         """Say why the CA must be asked, or nothing if certbot's timer has it all in hand."""
         if not self.exists():
             return "there is none"
-        names, seconds, life = inspect(self.certificate)
-        if names != {domain.lower() for domain in self.domains}:
+        found = inspect(self.certificate.read_text(encoding="ascii", errors="replace"))
+        if not found:
+            return "it cannot be read"
+        if found.names != {domain.lower() for domain in self.domains}:
             return "it names other hosts"
         if self.told("server") != authority.directory:
             return f"it is from {self.told('server')}"
-        # The timer comes twice a day, so this late it must have failed for days.
-        if seconds < life * RENEW_AT / 2:
-            return f"it expires in {max(0, seconds) // 3600} hours, and was not renewed"
+        # The timer comes twice a day, so this late it must have failed for long.
+        if found.seconds_left() < self.renew_before() / 2:
+            return f"it expires in {max(0, found.seconds_left()) // 3600:.0f} hours, and was not renewed"
         return ""
-
-
-def inspect(certificate: Path) -> tuple[set[str], int, int]:
-    """Return whom a certificate names, how many seconds are left of it, and how many seconds it lives."""
-    command = ["openssl", "x509", "-in", str(certificate), "-noout", "-dates", "-ext", "subjectAltName"]
-    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    times = [ssl.cert_time_to_seconds(value) for value in re.findall(r"^not(?:Before|After)=(.*)$", text, re.MULTILINE)]
-    if len(times) != 2:  # noqa: PLR2004  # its beginning and its end
-        return set(), 0, 0
-    names = {name.lower() for name in re.findall(r"DNS:([^\s,]+)", text)}
-    return names, int(times[1] - time.time()), int(times[1] - times[0])
 
 
 @contextlib.contextmanager
@@ -167,7 +171,7 @@ def _fetch(domain: str, address: str, path: str, content: str) -> str:
 
 
 def issue(lineage: Lineage, authority: Authority) -> None:
-    """Have certbot ask the CA, and remember when to renew. Raises AcmeError."""
+    """Have certbot ask the CA. Raises AcmeError."""
     arguments = ["certonly", "--non-interactive", "--agree-tos", "--email", authority.email, "--no-eff-email"]
     arguments += ["--server", authority.directory, "--cert-name", lineage.name, "--key-type", "ecdsa"]
     arguments += ["--webroot", "--webroot-path", str(WEBROOT), "--renew-with-new-domains", "--force-renewal"]
@@ -175,17 +179,10 @@ def issue(lineage: Lineage, authority: Authority) -> None:
     if authority.profile:
         arguments += ["--required-profile", authority.profile]
     if not lineage.exists():
-        # certbot refuses to begin anew beside what is left of one of the same name.
-        for folder in ("live", "archive"):
-            shutil.rmtree(LETSENCRYPT / folder / lineage.name, ignore_errors=True)
-        lineage.renewal.unlink(missing_ok=True)
+        # certbot does not begin where half of one is left.
+        lineage.remove()
     with _configuration(authority) as file:
         certbot([*arguments, "--config", file], authority)
-    _, _, life = inspect(lineage.certificate)
-    text = lineage.renewal.read_text(encoding="utf-8")
-    wanted = f"renew_before_expiry = {round(life * RENEW_AT)} seconds"
-    text, found = re.subn(r"^#?\s*renew_before_expiry\s*=.*$", wanted, text, count=1, flags=re.MULTILINE)
-    lineage.renewal.write_text(text if found else f"{wanted}\n{text}", encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -217,7 +214,10 @@ def _reason(output: str) -> str:
 
 
 def deploy(lineage: Lineage) -> None:
-    """Give NGINX the newest certificate, by the hook that certbot runs when it renews. Raises AcmeError."""
+    """Give NGINX the newest certificate, by the hook that certbot runs when it renews. Raises AcmeError.
+
+    Before 5.3, certbot does not run it for the first certificate.
+    """
     environment = {**os.environ, "RENEWED_LINEAGE": str(lineage.folder), "RENEWED_DOMAINS": " ".join(lineage.domains)}
     done = subprocess.run([str(HOOK)], capture_output=True, text=True, check=False, env=environment)
     if done.returncode:

@@ -163,29 +163,49 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write(path: Path, text: str | bytes, mode: int, group: int = 0) -> bool:
-    """Put a file in place whole, by a rename. Returns whether anything changed."""
-    content = text.encode() if isinstance(text, str) else text
+def holds(path: Path, content: bytes, mode: int, group: int = 0) -> bool:
+    """Tell whether a file is just so."""
     with contextlib.suppress(OSError):
         found = path.lstat()  # a link is replaced, not followed
-        if (
+        return (
             path.read_bytes() == content
             and found.st_mode & 0o7777 == mode
             and (found.st_uid, found.st_gid) == (0, group)
-        ):
-            return False
-    beside = path.with_name(f".{path.name}.new")
+        )
+    return False
+
+
+def write(path: Path, text: str | bytes, mode: int, group: int = 0) -> bool:
+    """Put a file in place whole, by a rename. Returns whether anything changed."""
+    content = text.encode() if isinstance(text, str) else text
+    if holds(path, content, mode, group):
+        return False
+    stage(path, content, mode, group)
+    put(path)
+    return True
+
+
+def stage(path: Path, text: str | bytes, mode: int, group: int = 0) -> None:
+    """Write a file beside the place that `put` will put it in."""
+    beside = _beside(path)
     with contextlib.suppress(FileNotFoundError):
         beside.unlink()
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
-        file.write(content)
+        file.write(text.encode() if isinstance(text, str) else text)
         os.fchown(handle, 0, group)
         os.fchmod(handle, mode)
         file.flush()
         os.fsync(handle)
-    beside.rename(path)
-    return True
+
+
+def put(path: Path) -> None:
+    """Put in place what was staged, by a rename."""
+    _beside(path).rename(path)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
 
 
 def pending(apps: Iterable[Mapping[str, t.Any]], states: Mapping[str, Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:

@@ -84,7 +84,6 @@ reason:
   sample: it names other hosts
 """
 
-import shutil
 import typing as t
 from pathlib import Path
 
@@ -93,7 +92,6 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._acme import (
     AcmeError,
     Authority,
     Lineage,
-    certbot,
     deploy,
     issue,
     precheck,
@@ -127,10 +125,7 @@ def main() -> None:
         **{name: wanted[name] for name in ("directory", "email", "ca_bundle", "eab_kid", "eab_hmac_key", "profile")}
     )
     if wanted["state"] == "absent":
-        try:
-            gone = forget(lineage, check=module.check_mode)
-        except AcmeError as error:
-            module.fail_json(msg=f"app {lineage.app}: certbot does not forget its certificate: {error}")
+        gone = lineage.remove(check=module.check_mode)
         module.exit_json(changed=gone, reason="it is no longer wanted" if gone else "")
     missing = lineage.why_issue(authority)
     reason = missing or why_deploy(lineage)
@@ -143,7 +138,9 @@ def main() -> None:
             if wanted["precheck"]:
                 precheck(lineage.domains)
             issue(lineage, authority)
-        deploy(lineage)
+        # Unless certbot has done that.
+        if why_deploy(lineage):
+            deploy(lineage)
     except (AcmeError, OSError) as error:
         module.fail_json(
             msg=f"app {lineage.app}: there is no new certificate ({reason}): {error}\n"
@@ -160,14 +157,6 @@ def why_deploy(lineage: Lineage) -> str:
         if not path.is_file() or path.read_bytes() != (lineage.folder / name).read_bytes():
             return "NGINX has another one"
     return ""
-
-
-def forget(lineage: Lineage, *, check: bool) -> bool:
-    """Have certbot no longer renew it, and return whether it would have. Raises AcmeError."""
-    there = lineage.renewal.exists() and bool(shutil.which("certbot"))
-    if there and not check:
-        certbot(["delete", "--non-interactive", "--cert-name", lineage.name])
-    return there
 
 
 if __name__ == "__main__":

@@ -69,41 +69,22 @@ reason:
 """
 
 import re
-import subprocess
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.paddock.fastapi.plugins.module_utils._layout import write
+from ansible_collections.paddock.fastapi.plugins.module_utils._certificate import Pair, inspect, openssl
 
 
-def openssl(*arguments: str) -> tuple[int, str]:
-    """Run openssl and return its exit code and what it printed."""
-    done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr
-
-
-def why_replace(certificate: Path, key: Path) -> str:
-    """Say why NGINX could not load the pair, or nothing if it can."""
-    if not certificate.is_file() or not key.is_file():
-        return "there is none"
-    failed, public = openssl("x509", "-in", str(certificate), "-noout", "-pubkey")
-    if failed:
-        return "it cannot be read"
-    return "" if public == openssl("pkey", "-in", str(key), "-pubout")[1] else "it does not belong to its key"
-
-
-def why_renew(certificate: Path, key: Path, domains: list[str], seconds: int) -> str:
+def why_renew(pair: Pair, domains: list[str], seconds: int) -> str:
     """Say why the pair must be made anew, or nothing if it is good."""
-    if reason := why_replace(certificate, key):
-        return reason
-    shown = openssl("x509", "-in", str(certificate), "-noout", "-subject", "-issuer", "-ext", "subjectAltName")[1]
-    if set(re.findall(r"DNS:([^\s,]+)", shown)) != set(domains):
+    found = inspect(pair.certificate)
+    if not found or (reason := pair.why_mismatch()):
+        return reason if found else "it cannot be read"
+    if found.names != {domain.lower() for domain in domains}:
         return "it names other hosts"
-    if len(set(re.findall(r"^(?:subject|issuer)=(.*)$", shown, re.MULTILINE))) != 1:
+    if not found.selfsigned:
         return "somebody else has signed it"
-    if openssl("x509", "-in", str(certificate), "-noout", "-checkend", str(seconds))[0]:
-        return f"it expires within {seconds // 86400} days"
-    return ""
+    return f"it expires within {seconds // 86400} days" if found.seconds_left() < seconds else ""
 
 
 def main() -> None:
@@ -133,10 +114,13 @@ def keep(module: AnsibleModule) -> None:
     """Make the pair if there is a reason to, and end the module."""
     wanted = module.params
     certificate, key, domains = Path(wanted["certificate"]), Path(wanted["key"]), wanted["domains"]
-    if wanted["placeholder"]:
-        reason = why_replace(certificate, key)
+    pair = Pair.read(certificate, key)
+    if not pair:
+        reason = "there is none"
+    elif wanted["placeholder"]:
+        reason = pair.why_mismatch()
     else:
-        reason = why_renew(certificate, key, domains, wanted["renew_before"] * 86400)
+        reason = why_renew(pair, domains, wanted["renew_before"] * 86400)
     diff = {
         "before_header": str(certificate),
         "after_header": str(certificate),
@@ -158,8 +142,7 @@ def keep(module: AnsibleModule) -> None:
     parts = {"key" if "PRIVATE KEY" in block else "certificate": block for block in blocks}
     if failed or parts.keys() != {"key", "certificate"}:
         module.fail_json(msg=f"openssl cannot make a certificate for {', '.join(domains)}: {made.strip()[-500:]}")
-    write(key, parts["key"], 0o600)
-    write(certificate, parts["certificate"], 0o644)
+    Pair(parts["certificate"], parts["key"]).write(certificate, key)
     module.exit_json(changed=True, reason=reason, diff=diff)
 
 

@@ -15,7 +15,14 @@ from pathlib import Path
 import pytest
 from ansible_collections.paddock.fastapi.plugins.module_utils import _acme
 from ansible_collections.paddock.fastapi.plugins.modules import acme_certificate
-from ansible_collections.paddock.fastapi.tests.unit.helpers import Programs, RunModule, a_key, certificate_pem, key_pem
+from ansible_collections.paddock.fastapi.tests.unit.helpers import (
+    ROOT,
+    Programs,
+    RunModule,
+    a_key,
+    certificate_pem,
+    key_pem,
+)
 
 DIRECTORY = "https://ca.test/dir"
 WANTED = {"app": "shop", "domains": ["shop.test"], "email": "ops@shop.test", "directory": DIRECTORY, "precheck": False}
@@ -29,16 +36,20 @@ class Certbot:
         self.live = folder / "letsencrypt/live/paddock-shop"
         self.renewal = folder / "letsencrypt/renewal/paddock-shop.conf"
         self.offered = folder / "offered"
-        for path in (self.live, self.renewal.parent, self.offered, folder / "tls"):
+        for path in (self.renewal.parent, self.offered, folder / "tls"):
             path.mkdir(parents=True)
         self.answer()
 
-    def answer(self, script: str = "") -> None:
+    def then(self, script: str) -> None:
+        """Have it do something after it has answered."""
+        self.answer(after=script)
+
+    def answer(self, script: str = "", after: str = "") -> None:
         """Have it do something before it answers."""
         keep = "for word; do case $word in *.ini) cp $word {0}/told ;; esac; done; env >{0}/environment"
         issue = "mkdir -p {1}; cp {0}/offered/* {1}; printf 'server = {2}\\n# renew_before_expiry = 30 days\\n' >{3}"
         issued = issue.format(self.folder, self.live, DIRECTORY, self.renewal)
-        self.programs.add("certbot", f"{keep.format(self.folder)}\n{script}\n{issued}")
+        self.programs.add("certbot", f"{keep.format(self.folder)}\n{script}\n{issued}\n{after}")
 
     def offer(self, *domains: str, last: float = 90) -> None:
         """Have a certificate for certbot to bring."""
@@ -62,10 +73,10 @@ def certbot(tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(_acme, "WEBROOT", tmp_path / "webroot")
     monkeypatch.setattr(acme_certificate, "TLS_ROOT", tmp_path / "tls")
     tls = tmp_path / "tls"
-    hook = programs.add(
-        "hook", f"cd $RENEWED_LINEAGE && cp fullchain.pem {tls}/shop.crt && cp privkey.pem {tls}/shop.key"
-    )
-    monkeypatch.setattr(_acme, "HOOK", hook)
+    hook = (ROOT / "roles/tls/files/certbot-deploy-hook").read_text(encoding="utf-8")
+    monkeypatch.setattr(_acme, "HOOK", programs.add("hook", hook.replace("/etc/ssl/paddock", str(tls))))
+    programs.add("nginx")
+    programs.add("systemctl")
     made = Certbot(tmp_path, programs)
     made.offer("shop.test")
     return made
@@ -84,8 +95,17 @@ def test_the_first_certificate(certbot: Certbot, run_module: RunModule) -> None:
     ):
         assert words in call
     assert certbot.shown == (certbot.offered / "fullchain.pem").read_bytes()
-    # A third of 90 days.
-    assert f"renew_before_expiry = {30 * 86400} seconds" in certbot.renewal.read_text()
+
+
+@pytest.mark.parametrize(("life", "left"), [(90, 30), (45, 15), (160 / 24, 80 / 24)])
+def test_certbot_is_told_when_to_renew(certbot: Certbot, run_module: RunModule, life: float, left: float) -> None:
+    certbot.offer("shop.test", last=life)
+    run_module("acme_certificate", WANTED)
+    told = certbot.renewal.read_text()
+    assert re.findall(r"^.*renew_before_expiry.*$", told, re.MULTILINE) == [
+        f"renew_before_expiry = {round(left * 86400)} seconds"
+    ]
+    assert f"server = {DIRECTORY}" in told
 
 
 def test_what_is_left_of_a_lost_certificate_is_in_nobodys_way(certbot: Certbot, run_module: RunModule) -> None:
@@ -143,6 +163,16 @@ def test_a_lost_file_needs_no_ca(certbot: Certbot, run_module: RunModule) -> Non
     assert len(certbot.asked) == 1
 
 
+@pytest.mark.parametrize("name", ["renewal/paddock-shop.conf", "live/paddock-shop/fullchain.pem"])
+def test_a_lost_file_of_certbot_s(certbot: Certbot, run_module: RunModule, name: str) -> None:
+    """Half a certificate would stop certbot."""
+    run_module("acme_certificate", WANTED)
+    (certbot.folder / "letsencrypt" / name).unlink()
+    certbot.answer(f"[ ! -e {certbot.live} ] && [ ! -e {certbot.renewal} ] || exit 1")
+    found = run_module("acme_certificate", WANTED)
+    assert (found["failed"], found["reason"]) == (False, "there is none")
+
+
 def test_what_the_ca_wants_to_know_is_not_on_the_command_line(certbot: Certbot, run_module: RunModule) -> None:
     more = {"eab_kid": "us", "eab_hmac_key": "c2VjcmV0", "ca_bundle": "/etc/ca.pem", "profile": "shortlived"}
     run_module("acme_certificate", WANTED | more)
@@ -166,10 +196,35 @@ def test_a_ca_that_does_not_help(certbot: Certbot, run_module: RunModule) -> Non
 
 
 def test_a_certificate_that_nginx_does_not_accept(certbot: Certbot, run_module: RunModule, programs: Programs) -> None:
-    programs.add("hook", "echo no >&2; exit 1")
-    found = run_module("acme_certificate", WANTED)
-    assert found["msg"].startswith("app shop: there is no new certificate (there is none): no\n")
-    assert len(certbot.asked) == 1
+    run_module("acme_certificate", WANTED)
+    before = certbot.shown
+    certbot.offer("shop.test", "www.shop.test")
+    programs.add("nginx", "echo no >&2; exit 1")
+    found = run_module("acme_certificate", WANTED | {"domains": ["shop.test", "www.shop.test"]})
+    assert found["msg"].startswith(
+        "app shop: there is no new certificate (it names other hosts): NGINX does not accept its configuration with "
+        "the new certificate of shop, and keeps the old one: no\n"
+    )
+    assert certbot.shown == before
+    assert sorted(path.name for path in (certbot.folder / "tls").iterdir()) == ["shop.crt", "shop.key"]
+
+
+@pytest.mark.usefixtures("certbot")
+def test_nginx_is_reloaded_once(run_module: RunModule, programs: Programs) -> None:
+    run_module("acme_certificate", WANTED)
+    run_module("acme_certificate", WANTED)
+    assert [call for call in programs.calls if call.startswith("systemctl reload")] == [
+        "systemctl reload nginx.service"
+    ]
+
+
+def test_certbot_has_run_the_hook(certbot: Certbot, run_module: RunModule, programs: Programs) -> None:
+    """As certbot does when it has had a certificate of that name."""
+    run_module("acme_certificate", WANTED)
+    certbot.offer("shop.test", "www.shop.test")
+    certbot.then(f"RENEWED_LINEAGE={certbot.live} {_acme.HOOK}")
+    run_module("acme_certificate", WANTED | {"domains": ["shop.test", "www.shop.test"]})
+    assert len([call for call in programs.calls if call.startswith("systemctl reload")]) == 2
 
 
 def test_a_certificate_that_is_no_longer_wanted(certbot: Certbot, run_module: RunModule) -> None:
@@ -179,7 +234,9 @@ def test_a_certificate_that_is_no_longer_wanted(certbot: Certbot, run_module: Ru
     run_module("acme_certificate", WANTED)
     assert run_module("acme_certificate", absent, check=True)["changed"] is True
     assert run_module("acme_certificate", absent)["changed"] is True
-    assert certbot.asked[1:] == ["certbot delete --non-interactive --cert-name paddock-shop"]
+    assert not certbot.renewal.exists()
+    assert not certbot.live.exists()
+    assert certbot.shown == (certbot.offered / "fullchain.pem").read_bytes()
 
 
 class Web:

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import os
+import re
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.paddock.fastapi.plugins.module_utils import _nginx
+from ansible_collections.paddock.fastapi.plugins.module_utils import _certificate, _nginx
 from ansible_collections.paddock.fastapi.plugins.modules import kernel_minimum
 from ansible_collections.paddock.fastapi.plugins.modules.kernel_minimum import HEADER
 from ansible_collections.paddock.fastapi.tests.unit.helpers import (
@@ -314,6 +315,131 @@ def test_openssl_that_fails(pair: dict[str, t.Any], programs: Programs, run_modu
     assert run_module("selfsigned_certificate", pair)["msg"] == (
         "openssl cannot make a certificate for shop.example.com, www.example.com: unknown curve"
     )
+
+
+# -- provided_certificate -------------------------------------------------------------------------------------------
+
+
+class Provided:
+    """A pair that is provided, and the files that it is for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.certificate, self.key = folder / "a.crt", folder / "a.key"
+        self.give()
+
+    def give(self, *, first: float = -1, last: float = 90) -> None:
+        key = a_key()
+        self.pem = certificate_pem(key, ["shop.example.com"], first=first, last=last).decode()
+        self.key_pem = key_pem(key).decode()
+
+    @property
+    def arguments(self) -> dict[str, t.Any]:
+        contents = {"certificate_content": self.pem, "key_content": self.key_pem}
+        return {"certificate": str(self.certificate), "key": str(self.key), **contents}
+
+    @property
+    def there(self) -> tuple[str, str] | None:
+        return (self.certificate.read_text(), self.key.read_text()) if self.certificate.exists() else None
+
+
+@pytest.fixture
+def provided(tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Provided:
+    monkeypatch.setattr(_nginx, "NGINX", str(programs.folder / "nginx"))
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    return Provided(folder)
+
+
+def test_a_provided_pair_is_installed_once(provided: Provided, run_module: RunModule) -> None:
+    checked = run_module("provided_certificate", provided.arguments, check=True)
+    assert (checked["changed"], provided.there) == (True, None)
+    found = run_module("provided_certificate", provided.arguments)
+    assert (found["changed"], found["reason"], provided.there) == (
+        True,
+        "there is none",
+        (provided.pem, provided.key_pem),
+    )
+    assert [path.stat().st_mode & 0o7777 for path in (provided.certificate, provided.key)] == [0o644, 0o600]
+    assert "PRIVATE KEY" not in str(found)
+    assert run_module("provided_certificate", provided.arguments)["changed"] is False
+    provided.key.chmod(0o644)
+    assert run_module("provided_certificate", provided.arguments)["reason"] == "it has another owner or mode"
+    assert provided.key.stat().st_mode & 0o7777 == 0o600
+    provided.give()
+    assert run_module("provided_certificate", provided.arguments)["reason"] == "another one was provided"
+    # Nothing else is left in the folder.
+    assert sorted(path.name for path in provided.key.parent.iterdir()) == ["a.crt", "a.key"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"certificate_content": "text"}, "the certificate is no PEM certificate; provide the one that was issued"),
+        ({"key_content": "text"}, "the key is no PEM key without a passphrase; provide the one"),
+        ({"key_content": key_pem(a_key(), b"secret").decode()}, "the key is no PEM key without a passphrase; provide"),
+        (
+            {"key_content": key_pem(a_key()).decode()},
+            "the key is not the key of the certificate; provide the pair that",
+        ),
+        ({"last": -0.5}, r"the certificate expired on \d{4}-\d\d-\d\d; renew it"),
+        ({"first": 1}, r"the certificate is valid only from \d{4}-\d\d-\d\d; provide one that is valid now"),
+    ],
+)
+def test_a_provided_pair_that_is_no_good(
+    provided: Provided, run_module: RunModule, change: dict[str, t.Any], message: str
+) -> None:
+    run_module("provided_certificate", provided.arguments)
+    before = provided.there
+    provided.give(**{name: value for name, value in change.items() if isinstance(value, int | float)})
+    arguments = provided.arguments | {name: value for name, value in change.items() if isinstance(value, str)}
+    for check in (True, False):
+        found = run_module("provided_certificate", arguments, check=check)
+        assert found["failed"] is True
+        assert re.match(f"{provided.certificate} stays as it is: {message}", found["msg"])
+    assert provided.there == before
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_provided_pair_that_nginx_does_not_accept(
+    provided: Provided, run_module: RunModule, programs: Programs, *, first: bool
+) -> None:
+    if not first:
+        run_module("provided_certificate", provided.arguments)
+    before = provided.there
+    provided.give()
+    (provided.key.parent.parent / "new").write_text(provided.pem)
+    programs.add(
+        "nginx", f"cmp -s {provided.key.parent.parent}/new {provided.certificate} || exit 0; echo no >&2; exit 1"
+    )
+    found = run_module("provided_certificate", provided.arguments)
+    assert found["msg"] == f"{provided.certificate} stays as it is: NGINX does not accept the one provided.\nno"
+    assert provided.there == before
+
+
+def test_what_nginx_does_not_accept_anyway_stops_no_pair(
+    provided: Provided, run_module: RunModule, programs: Programs
+) -> None:
+    """Such as the certificate of another app, which was lost as well."""
+    programs.add("nginx", "exit 1")
+    assert run_module("provided_certificate", provided.arguments)["changed"] is True
+    assert provided.there == (provided.pem, provided.key_pem)
+
+
+def test_a_run_that_is_killed_leaves_a_pair(
+    provided: Provided, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is before the first of the renames: all that could fail has been done."""
+    run_module("provided_certificate", provided.arguments)
+    before = provided.there
+    provided.give()
+
+    def killed(_path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_certificate, "put", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_module("provided_certificate", provided.arguments)
+    assert provided.there == before
 
 
 # -- kernel_minimum -------------------------------------------------------------------------------------------------
