@@ -392,7 +392,8 @@ def test_the_log(public: Public) -> None:
         line = public.host.check_output("grep --fixed-strings %s /var/log/nginx/access.log", request)
         entry = json.loads(line)
         assert entry["request_id"] == request
-        assert 0 <= float(entry["upstream_seconds"]) <= entry["seconds"] < 3
+        # Two clocks, of which one is coarse.
+        assert 0 <= float(entry["upstream_seconds"]) <= entry["seconds"] + 0.01 < 1
         assert entry["path"] == "/logged%20in"
         assert "secret" not in line
         assert (entry["client"], entry["status"], entry["protocol"]) == (public.address, 200, "HTTP/2.0")
