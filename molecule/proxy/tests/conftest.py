@@ -5,7 +5,7 @@ from public import Public
 from testinfra.host import Host
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def public(host: Host) -> Public:
     """Return who asks from the host's own public address."""
     return Public.of(host)
