@@ -137,11 +137,13 @@ def test_nothing_else_is_upgraded_to(public: Public, upgrade: str) -> None:
     assert {"upgrade", "connection"} & seen.keys() == set()
 
 
-@pytest.mark.parametrize("options", [("--http1.1",), ("--http2", "--compressed")], ids=["1.1", "2"])
-@pytest.mark.parametrize("url", ["mirror.test/events", "under.test/api/events"])
-def test_events_arrive_as_they_are_sent(public: Public, url: str, options: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [("mirror.test/events", ["--http1.1"]), ("under.test/api/events", ["--http2", "--compressed"])],
+)
+def test_events_arrive_as_they_are_sent(public: Public, url: str, options: list[str]) -> None:
     """The second is three seconds later."""
-    heard = public.host.run(public.command(url, "--no-buffer", "--max-time", "1", *options))
+    heard = public.host.run(public.command(url, "--no-buffer", "--max-time", "2", *options))
     assert heard.stdout == "data: first\n\n"
 
 
