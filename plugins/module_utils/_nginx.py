@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -20,15 +21,19 @@ ROOT = Path("/etc/nginx")
 ERRORS = Path("/var/log/nginx/error.log")
 # There while files are written that NGINX has not loaded: a run that was killed in between is made good by the next.
 UNLOADED = Path("/run/paddock-nginx-unloaded")
-# Seconds that NGINX has to begin anew after a reload: it tries for 2.5 to listen at an address that is in use.
+# Seconds that NGINX has to begin anew after a reload.
 RELOADING = 15
+# What keeps it from going on; a worker that cannot serve a request says so in other words.
+SEVERE = re.compile(r"\[emerg\] (?:\d+#\d+: )?(.*)")
+# It tries five times to listen at an address that is in use, and ends with the other message.
+TRYING = re.compile(r"bind\(\) to .*")
 
 
 def check(root: Path | None = None) -> str:
     """Return what NGINX has against its configuration, or an empty text. root: a copy of it, to be read instead."""
     command = [NGINX, "-t", *(["-c", str(root / "nginx.conf")] if root else [])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = _severe(done.stderr) or done.stderr.strip() or f"it ended with {done.returncode}"
+    found = "\n".join(_severe(done.stderr)) or done.stderr.strip() or f"it ended with {done.returncode}"
     return (found.replace(str(root), str(ROOT)) if root else found) if done.returncode else ""
 
 
@@ -55,13 +60,15 @@ def reload() -> None:
     systemctl("reload", "nginx.service")
     deadline = time.monotonic() + RELOADING
     while not _workers(master) - before:
-        if time.monotonic() > deadline:
-            raise SystemdError(f"NGINX did not load it: {_severe(_read_from(ERRORS, logged)) or f'see {ERRORS}'}")
+        said = _severe(_read_from(ERRORS, logged))
+        if time.monotonic() > deadline or not all(map(TRYING.fullmatch, said)):
+            raise SystemdError("\n".join(["NGINX did not load it:", *(said or [f"see {ERRORS}"])]))
         time.sleep(0.05)
 
 
-def _severe(text: str) -> str:
-    return "\n".join(line for line in text.splitlines() if "[emerg]" in line or "[crit]" in line)
+def _severe(text: str) -> list[str]:
+    """Return the severe messages of a log, each once."""
+    return list(dict.fromkeys(SEVERE.findall(text)))
 
 
 def _workers(master: str) -> set[str]:

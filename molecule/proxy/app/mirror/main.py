@@ -40,7 +40,7 @@ async def events() -> Response:
     return StreamingResponse(ticks(), media_type="text/event-stream")
 
 
-@app.get("/slow")
+@app.api_route("/slow", methods=["GET", "POST"])
 async def slow(seconds: float) -> dict[str, float]:
     """Answer after some seconds."""
     await asyncio.sleep(seconds)
@@ -48,9 +48,9 @@ async def slow(seconds: float) -> dict[str, float]:
 
 
 @app.get("/large")
-async def large() -> PlainTextResponse:
-    """Answer with what compresses well."""
-    return PlainTextResponse("all work and no play makes jack a dull boy\n" * 1000)
+async def large(kind: str = "text/plain", lines: int = 1000) -> PlainTextResponse:
+    """Answer with what compresses well, and say that it is of some kind."""
+    return PlainTextResponse("all work and no play makes jack a dull boy\n" * lines, media_type=kind)
 
 
 @app.get("/guarded")

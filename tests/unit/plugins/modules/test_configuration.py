@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import typing as t
 from pathlib import Path
 
@@ -141,8 +142,8 @@ def test_an_empty_file_and_a_link_of_equal_content_converge(nginx: Nginx, run_mo
 def test_what_nginx_does_not_accept_is_put_back(
     nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule, place: str, advice: str
 ) -> None:
-    emerg = f'nginx: [emerg] unknown directive "x" in {place.replace("OURS", nginx.path("nginx.conf"))}'
-    nginx.judge(f"echo 'nginx: [warn] careful' >&2; echo '{emerg}' >&2; echo 'test failed' >&2; exit 1")
+    emerg = f'unknown directive "x" in {place.replace("OURS", nginx.path("nginx.conf"))}'
+    nginx.judge(f"echo 'nginx: [warn] careful' >&2; echo 'nginx: [emerg] {emerg}' >&2; echo 'test failed' >&2; exit 1")
     found = run_module("nginx_config", wanted)
     assert (found["failed"], found["changed"], found["written"]) == (True, False, [])
     assert found["msg"] == f"NGINX does not accept its configuration: {advice}.\n{emerg}\n{GOES_ON}"
@@ -190,17 +191,34 @@ def test_a_failed_reload_puts_back_so_that_the_next_run_tries_again(
     assert run_module("nginx_config", wanted)["changed"] is True
 
 
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (["bind() to 0.0.0.0:8443 failed (98: Address already in use)"], 0),
+        # It does not wait for what will not come.
+        (["bind() to 0.0.0.0:8443 failed (98: Address already in use)", "still could not bind()"], 3600),
+    ],
+)
 def test_what_nginx_accepts_and_cannot_use_is_put_back(
-    nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule
+    nginx: Nginx,
+    wanted: dict[str, t.Any],
+    run_module: RunModule,
+    monkeypatch: pytest.MonkeyPatch,
+    said: list[str],
+    seconds: int,
 ) -> None:
     """Its service says that all is well: only the log of NGINX tells, and that no worker is new."""
     log = nginx.folder.parent / "error.log"
-    log.write_text("2026/11/22 [emerg] long ago\n")
-    bind = "2026/11/22 [emerg] bind() to 0.0.0.0:8443 failed (98: Address already in use)"
-    nginx.systemctl(more=f'case $1 in reload) echo "{bind}" >>{log} ;; esac')
+    log.write_text("2026/11/22 22:00:00 [emerg] 1#1: long ago\n")
+    lines = [f"2026/11/22 23:00:0{n} [emerg] 1#1: {text}" for text in said for n in range(5)]
+    # A worker that still serves.
+    lines.append("2026/11/22 23:00:09 [crit] 2#2: *3 connect() to unix:/srv/shop/current/app.sock failed")
+    nginx.systemctl(more="case $1 in reload) printf '%s\\n' " + shlex.join(lines) + f" >>{log} ;; esac")
     nginx.loads = False
+    monkeypatch.setattr(_nginx, "RELOADING", seconds)
     found = run_module("nginx_config", wanted)
-    assert found["msg"] == f"NGINX cannot be configured: NGINX did not load it: {bind}\n{GOES_ON}"
+    expected = "\n".join(["NGINX did not load it:", *said, GOES_ON])
+    assert found["msg"] == f"NGINX cannot be configured: {expected}"
     assert nginx.content == BEFORE
     nginx.loads = True
     assert run_module("nginx_config", wanted)["changed"] is True
