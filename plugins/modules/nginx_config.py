@@ -35,6 +35,11 @@ options:
     type: list
     elements: path
     default: []
+  exclusive:
+    description: Patterns of files that must not be there, unless they are among O(files) or O(secret).
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -146,12 +151,14 @@ def main() -> None:
             "secret": {"type": "dict", "default": {}, "no_log": True},
             "group": {"type": "str", "default": "www-data"},
             "absent": {"type": "list", "elements": "path", "default": []},
+            "exclusive": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
     secret = {Path(path): content for path, content in module.params["secret"].items()}
-    wanted: dict[Path, str | None] = {Path(path): content for path, content in module.params["files"].items()}
-    wanted |= {Path(path): None for path in module.params["absent"]}
+    wanted: dict[Path, str | None] = {Path(path): None for path in module.params["absent"]}
+    wanted |= {path: None for pattern in module.params["exclusive"] for path in Path("/").glob(pattern.lstrip("/"))}
+    wanted |= {Path(path): content for path, content in module.params["files"].items()}
     try:
         group = grp.getgrnam(module.params["group"]).gr_gid if secret else 0
         files = Files({**wanted, **secret}, dict.fromkeys(secret, group))

@@ -66,6 +66,14 @@ def test_tls_is_what_the_policy_says(curl: Curl, name: str) -> None:
     assert results == ([TLS_REFUSED, 0] if name == "debian13" else [0, 0])
 
 
+def test_keys_are_exchanged_safe_from_quantum_computers_where_openssl_can(
+    host: Host, name: str, ports: tuple[int, int]
+) -> None:
+    if name == "debian13":  # OpenSSL 3.5; the other's 3.0 cannot, as a client neither
+        command = "openssl s_client -connect 127.0.0.1:%s -servername shop.test </dev/null 2>&1"
+        assert "Negotiated TLS1.3 group: X25519MLKEM768" in host.check_output(command, str(ports[1]))
+
+
 def test_http3_and_brotli_can_be_turned_off(host: Host, name: str) -> None:
     if name == "debian13":  # the other's NGINX has no HTTP/3
         assert host.check_output("nginx -T 2>/dev/null | grep -c -e ' quic' -e 'brotli on' || true") == "0"

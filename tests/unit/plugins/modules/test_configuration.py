@@ -241,6 +241,19 @@ def test_secret_files_are_for_few_and_not_shown(nginx: Nginx, run_module: RunMod
     assert run_module("nginx_config", arguments)["changed"] is False
 
 
+def test_files_that_are_no_longer_wanted_go(nginx: Nginx, run_module: RunModule) -> None:
+    for name in ("shop.users", "shop.0a.users", "shop.1b.users", "shop-2.users"):
+        (nginx.folder / name).write_text("a:b\n")
+    arguments = {
+        "files": {nginx.path("shop.0a.users"): "a:b\n"},
+        "secret": {nginx.path("shop.1b.users"): "a:b\n"},
+        "group": "root",
+        "exclusive": [nginx.path("shop.users"), nginx.path("shop.*.users")],
+    }
+    assert run_module("nginx_config", arguments)["written"] == [nginx.path("shop.users")]
+    assert set(nginx.content) == {"shop.0a.users", "shop.1b.users", "shop-2.users"}
+
+
 def test_a_host_without_nginx(nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule) -> None:
     (nginx.programs.folder / "nginx").unlink()
     found = run_module("nginx_config", wanted)
