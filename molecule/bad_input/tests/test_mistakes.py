@@ -72,7 +72,7 @@ WRITTEN = [
         id="misspelt",
     ),
     pytest.param(
-        [{**GOOD, "colour": "red"}], "app notes: colour: unknown option; known options: app_dir,", id="unknown"
+        [{**GOOD, "colour": "red"}], "app notes: colour: unknown option; known options: aliases,", id="unknown"
     ),
     pytest.param(
         [{**GOOD, "tls": {"mod": "off"}}],
