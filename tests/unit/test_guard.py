@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 GUARD = Path(__file__).parents[2] / "roles/service/files/guard.py"
 RELEASE = "20261122T154042Z-0a1b2c3d4e5f"
 # It runs as its unit has it, but waits less long. The listener becomes descriptor 3, as systemd passes it.
@@ -36,7 +38,7 @@ class Server:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.path)
         self.listener.listen(64)
-        command = [sys.executable, "-c", LAUNCH, str(self.listener.fileno()), str(current), RELEASE]
+        command = [sys.executable, "-I", "-S", "-c", LAUNCH, str(self.listener.fileno()), str(current), RELEASE]
         self.guard = subprocess.Popen(
             command, pass_fds=[self.listener.fileno()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

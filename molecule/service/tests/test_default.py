@@ -140,6 +140,27 @@ def test_it_can_do_what_it_must_and_nothing_else(instance: Instance) -> None:
     assert instance.host.check_output("find /tmp -maxdepth 1 -name witness-trial") == ""
 
 
+def test_what_the_switches_of_the_sandbox_let_it_do(host: Host, properties: Properties) -> None:
+    free = Instance(host, "free")
+    came = free.ask("/attempts")
+    try:
+        assert host.check_output("stat --format %U /tmp/witness-trial") == "free"
+    finally:
+        host.check_output("rm -f /tmp/witness-trial")
+    allowed = {"make memory executable": "done", "open a netlink socket": "done"}
+    assert came == ATTEMPTS | allowed
+    description = free.ask("/")
+    assert "1" in description["processes"]
+    # What has no switch is there all the same.
+    assert {description["status"][name] for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert description["status"]["NoNewPrivs"] == "1"
+    shown = properties(free.unit)
+    switches = ("PrivateTmp", "PrivateDevices", "ProtectHome", "RestrictNamespaces", "MemoryDenyWriteExecute")
+    assert {shown[name] for name in switches} == {"no"}
+    assert (shown["ProtectSystem"], shown["ProtectProc"]) == ("strict", "default")
+    assert len(free.processes()) >= 3
+
+
 def test_all_its_processes_may_open_many_files(
     instance: Instance, allowed_nofile: int, nofile_of: Callable[[int], tuple[int, int]]
 ) -> None:
@@ -150,7 +171,7 @@ def test_all_its_processes_may_open_many_files(
 def test_only_the_proxy_can_connect(instance: Instance, name: str) -> None:
     proxy = PROXY[name]
     shown = instance.host.check_output("stat --format '%%F %%U %%G %%a' %s", instance.socket)
-    assert shown == f"socket {instance.app} {proxy} 660"
+    assert shown == f"socket {instance.app} {proxy} 760"
     command = "cd / && runuser -u %s -- curl --silent --fail --unix-socket %s http://app/healthz"
     assert json.loads(instance.host.check_output(command, proxy, instance.socket)) == {"status": "ok"}
     cannot_connect = 7
@@ -161,7 +182,7 @@ def test_only_the_proxy_can_connect(instance: Instance, name: str) -> None:
 def test_the_socket_lets_many_wait(instance: Instance) -> None:
     lines = instance.host.check_output("ss --no-header --listening --unix").splitlines()
     (shown,) = [line.split() for line in lines if instance.socket in line]
-    assert shown[3] == "2048"
+    assert shown[3] == "4096"
 
 
 def test_it_tells_its_release_and_not_its_server(instance: Instance) -> None:

@@ -72,7 +72,7 @@ def waiting(listener: socket.socket) -> list[socket.socket]:
     taken = []
     with contextlib.suppress(BlockingIOError):
         while True:
-            connection, _ = listener.accept()
+            connection, _address = listener.accept()
             taken.append(connection)
     return taken
 
