@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import lookup_loader
-from ansible.template import Templar, trust_as_template
+from ansible.template import Templar
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import public, resolve
-from ansible_collections.paddock.fastapi.tests.unit.helpers import an_app
+from ansible_collections.paddock.fastapi.tests.unit.helpers import an_app, trusted
 
 ROLE = Path(__file__).parents[2] / "roles/nginx"
-FACTS = {"nginx_http3": True, "os_family": "Debian", "ipv6": True, "nofile_ceiling": 1048576}
+FACTS = {"nginx_http3": True, "os_family": "Debian", "ipv6": True, "nofile_ceiling": 1048576, "cpus": 4}
 
 
 @pytest.fixture(autouse=True)
@@ -22,15 +23,6 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have Ansible find its own lookups, though it has not been started as a program."""
     find = lookup_loader.get
     monkeypatch.setattr(lookup_loader, "get", lambda name, **rest: find(name.removeprefix("ansible.builtin."), **rest))
-
-
-def trusted(value: t.Any) -> t.Any:
-    """Have Ansible evaluate what is in a file of ours."""
-    if isinstance(value, dict):
-        return {key: trusted(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [trusted(each) for each in value]
-    return trust_as_template(value) if isinstance(value, str) else value
 
 
 def files(
@@ -48,7 +40,7 @@ def files(
     known |= {"role_path": str(ROLE), "ansible_search_path": [str(ROLE)], "ansible_managed": "managed", **variables}
     loader = DataLoader()
     loader.set_basedir(str(ROLE))
-    written = Templar(loader, variables=known).template(trust_as_template("{{ __nginx_files }}"))
+    written = Templar(loader, variables=known).template(trusted("{{ __nginx_files }}"))
     return {Path(path).name: text for path, text in written.items()}
 
 
@@ -70,6 +62,7 @@ def test_what_a_version_can(version: str, *, http2_directive: bool, spares_kept_
     assert ("    http2 on;" in found["shop.conf"]) is http2_directive
     assert ("listen 443 ssl http2;" in found["shop.conf"]) is not http2_directive
     assert ("keepalive_min_timeout 10s;" in found["nginx.conf"]) is spares_kept_connections
+    assert "    keepalive_timeout 75s 70s;\n" in found["shop.conf"]
     assert ("keepalive_timeout 0;" in found["shop.conf"]) is not spares_kept_connections
 
 
@@ -129,3 +122,44 @@ def test_no_line_is_blank_twice_or_begins_oddly() -> None:
         assert "\n\n\n" not in text, name
         odd = [line for line in text.splitlines() if line != line.rstrip() or (len(line) - len(line.lstrip())) % 4]
         assert odd == [], name
+
+
+def test_idle_clients_are_told_to_close_before_nginx_does() -> None:
+    found = files(app=an_app(timeouts={"client_idle": 20}))
+    assert "    keepalive_timeout 20s 15s;\n" in found["shop.conf"]
+
+
+@pytest.mark.parametrize(
+    ("connections", "ceiling", "requests"),
+    [
+        (16384, 1048576, 16384 * 3 // 8),
+        # The host allows fewer open files, some of which are no connections.
+        (16384, 4096, (4096 - 256) * 3 // 8),
+        (512, 1048576, 512 * 3 // 8),
+    ],
+)
+def test_requests_never_take_all_connections(connections: int, ceiling: int, requests: int) -> None:
+    found = files(facts={"nofile_ceiling": ceiling}, nginx_worker_connections=connections)["shop.conf"]
+    servers = re.findall(r"server unix:\S+ max_fails=0 max_conns=(\d+);", found)
+    assert len(servers) == 8
+    assert sum(map(int, servers)) == requests // 8 * 8
+    assert 2 * sum(map(int, servers)) <= connections * 3 // 4
+
+
+def test_large_answers_pass_in_large_pieces() -> None:
+    assert "    proxy_buffer_size 32k;\n    proxy_buffers 4 32k;\n" in files()["shop.conf"]
+
+
+def test_what_could_not_be_asked_is_busy() -> None:
+    """Whether it is depends on the socket, and on connections: the scenario proxy has both."""
+    found = files()
+    assert "    error_page 502 = @failed;\n" in found["shop.conf"]
+    assert "error_page 503 /.paddock/busy.$paddock_page;" in found["shop.conf"]
+    assert {"busy.html", "busy.json", "502.html", "502.json"} <= found.keys()
+    assert "map $upstream_connect_time $paddock_asked {" in found["nginx.conf"]
+
+
+@pytest.mark.parametrize(("cpus", "wanted", "workers"), [(1, "auto", 1), (3, "auto", 1), (8, "auto", 4), (1, "3", 3)])
+def test_the_apps_have_half_of_the_cpus(cpus: int, wanted: str, workers: int) -> None:
+    found = files(facts={"cpus": cpus}, nginx_worker_processes=wanted)["nginx.conf"]
+    assert f"\nworker_processes {workers};\n" in found

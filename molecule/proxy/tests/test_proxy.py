@@ -28,6 +28,22 @@ with connect(f"wss://{domain}{path}", sock=socket.create_connection((address, 44
 # Begins a PUT of two pieces with a second between them: curl takes what to send from standard input as it comes.
 SLOWLY = "(printf a; sleep 1; printf b) | "
 
+# Listens at a socket in the place of an app, and has as many connections waiting as fit into its queue: PATH.
+FULL = """
+import os, socket, sys, time
+listener, waiting = socket.socket(socket.AF_UNIX), []
+listener.bind(sys.argv[1])
+os.chmod(sys.argv[1], 0o777)
+listener.listen(0)
+while True:
+    waiting.append(socket.socket(socket.AF_UNIX))
+    waiting[-1].setblocking(False)
+    try:
+        waiting[-1].connect(sys.argv[1])
+    except BlockingIOError:
+        time.sleep(60)
+"""
+
 
 def somebody() -> tuple[str, str]:
     """Return options of curl for a client that has not asked before. It must ask 127.0.0.1."""
@@ -378,6 +394,21 @@ def test_an_app_that_is_not_there(public: Public) -> None:
     assert public.ask(url).status == 200
 
 
+def test_an_app_that_has_too_much_to_do(public: Public) -> None:
+    url, units = "under.test/api/", f"under@{release(public.host, 'under')}"
+    public.host.check_output(f"systemctl stop {units}.socket {units}.service")
+    full = "systemd-run --quiet --collect --unit full python3 -c %s %s && sleep 1"
+    try:
+        public.host.check_output(full, FULL, "/srv/under/current/app.sock")
+        page(public.ask(url, *HTML), 503, "Busy")
+        detail(public.ask(url), 503)
+        detail(public.ask(url, "--data", "a"), 503)
+    finally:
+        public.host.check_output("systemctl stop full; rm -f /srv/under/current/app.sock")
+        public.host.check_output(f"systemctl start {units}.socket {units}.service")
+    assert public.ask(url).status == 200
+
+
 def test_errors_of_the_app_are_its_own(public: Public) -> None:
     answer = public.ask("mirror.test/slow?seconds=soon", *HTML)
     assert (answer.status, answer.header("content-type")) == (422, "application/json")
@@ -391,7 +422,8 @@ def test_the_log(public: Public) -> None:
     for _ in range(2):
         seen = public.ask("mirror.test/logged%20in?token=secret", "--user-agent", 'a "b" \\').seen
         request = seen["headers"]["x-request-id"]
-        line = public.host.check_output("grep --fixed-strings %s /var/log/nginx/access.log", request)
+        # NGINX writes once a second.
+        line = public.host.check_output("sleep 1.5; grep --fixed-strings %s /var/log/nginx/access.log", request)
         entry = json.loads(line)
         assert entry["request_id"] == request
         # Two clocks, of which one is coarse.

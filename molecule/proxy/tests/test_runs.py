@@ -50,7 +50,7 @@ for path in paths:
     clients.append(client)
 started = time.monotonic()
 reload = subprocess.Popen(["/opt/paddock/bin/nginx-reload", seconds])
-time.sleep(1)
+time.sleep(1.5)
 answers = {path: ask(client, path) for client, path in zip(clients, paths) if path}
 code = reload.wait()
 print(json.dumps({"answers": answers, "seconds": time.monotonic() - started, "code": code}))

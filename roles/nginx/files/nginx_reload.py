@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """Reload NGINX without losing the requests that are on their way to it. Installed by paddock.fastapi, role nginx.
 
     nginx-reload SECONDS
@@ -21,8 +20,9 @@ from pathlib import Path
 NGINX = "/usr/sbin/nginx"
 FLAG = Path("/run/paddock-nginx-draining")
 ESTABLISHED = "01"
-# How often connections are counted, and how long the last workers have to begin after the reload, in seconds.
-INTERVAL, BEGIN = 0.1, 0.5
+# In seconds: how often connections are counted, how long the last workers have to begin after the reload, and how long
+# it takes until all workers have noticed the flag.
+INTERVAL, BEGIN, NOTICED = 0.1, 0.5, 1.1
 
 
 def ports() -> set[str]:
@@ -37,7 +37,7 @@ def connections(wanted: set[str]) -> set[tuple[str, str]]:
     found = set()
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
         for line in table.read_text(encoding="ascii").splitlines()[1:] if table.exists() else []:
-            _, local, remote, state = line.split()[:4]
+            _number, local, remote, state = line.split()[:4]
             if state == ESTABLISHED and local.rpartition(":")[2] in wanted:
                 found.add((local, remote))
     return found
@@ -45,8 +45,11 @@ def connections(wanted: set[str]) -> set[tuple[str, str]]:
 
 def drain(seconds: float) -> None:
     """Wait until all that are connected have gone, or until the time is over."""
-    wanted = ports()
-    before, deadline = connections(wanted), time.monotonic() + seconds
+    wanted, deadline = ports(), time.monotonic() + seconds
+    if not connections(wanted):
+        return
+    time.sleep(NOTICED)
+    before = connections(wanted)
     while before & connections(wanted) and time.monotonic() < deadline:
         time.sleep(INTERVAL)
 
