@@ -12,6 +12,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import NoTargetError, rollback_target
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import Settings, SettingsError, public
 from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import lock_for, read_settings
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._webhooks import read_webhooks
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -29,7 +30,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         arguments = self._task.args
         try:
             apps = [public(app) for app in read_settings(variables, self._templar.template)]
-            lock = lock_for(states, int(arguments.get("lock_wait", 0)))
+            read_webhooks(variables, self._templar.template)
+            lock = lock_for(states, int(arguments.get("lock_wait", 0)), "rollback")
             app = self._choose_app(apps, arguments.get("app"))
             state = states[app["name"]]
             release = rollback_target(app["name"], state, arguments.get("release"))

@@ -28,7 +28,6 @@ from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import 
     lock_for,
     read_apps,
 )
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 ROLES = Path(__file__).parents[2] / "roles"
 
@@ -47,7 +46,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         facts: Mapping[str, t.Any] = self._task.args.get("facts") or variables["ansible_facts"]["paddock"]
         try:
             settings = read_apps(variables, self._templar.template, self._task.args.get("variable", VARIABLE))
-            lock = lock_for(facts["apps"], int(self._task.args.get("lock_wait", 0)))
+            lock = lock_for(facts["apps"], int(self._task.args.get("lock_wait", 0)), "deploy")
             packed = [self._name_release(app) for app in settings]
             todo = [size(app, facts) for app in pending(packed, facts["apps"])]
             # Check mode installs no interpreter that the role python would have installed by now.
@@ -113,6 +112,9 @@ def _check_marks(apps: list[Settings]) -> None:
 
 def _fits(app: Settings, version: str) -> bool:
     """Tell whether an app runs with this version of Python."""
+    # ansible-core brings it; whoever only lists plugins need not have it.
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415
+
     wanted = app["packed"]["requires_python"]
     try:
         return SpecifierSet(wanted).contains(version)
@@ -124,5 +126,5 @@ def _fits(app: Settings, version: str) -> bool:
 def recipe() -> str:
     """Return a digest of the collection's own part of a release: templates, what runs beside it, server packages."""
     found = [*(ROLES / "service/templates").glob("*"), *(ROLES / "service/files").glob("*.py")]
-    files = sorted([*found, ROLES / "app/files/server-requirements.txt"])
+    files = sorted([*found, *(ROLES / "app/files").glob("*-requirements.txt")])
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()

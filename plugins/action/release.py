@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import tempfile
 import typing as t
 from pathlib import Path
@@ -13,36 +15,42 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import environment_file
 from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import Run, plain
 
-SERVER_REQUIREMENTS = Path(__file__).parents[2] / "roles/app/files/server-requirements.txt"
+REQUIREMENTS = Path(__file__).parents[2] / "roles/app/files"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """Send the archive, the environment and the pinned server packages, if the host lacks the release."""
+    """Send the archive, the secrets and the pinned server packages, if the host lacks the release."""
 
     TRANSFERS_FILES = True
-    _VALID_ARGS = frozenset({"app", "env", "index_url", "extra_index_url", "uv", "cache", "lock", "lock_wait"})
+    _VALID_ARGS = frozenset(
+        {"app", "env", "credentials", "index_url", "extra_index_url", "uv", "cache", "lock", "lock_wait"}
+    )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Build the release of one app."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        # Secrets travel as a file that only root can read: arguments of a module are shown with -vvv.
-        environment = plain(arguments.pop("env", None) or {})
+        # Secrets travel as files that only root can read: arguments of a module are shown with -vvv.
+        secrets = {
+            "environment": environment_file(plain(arguments.pop("env", None) or {})),
+            "credentials_file": json.dumps(plain(arguments.pop("credentials", None) or {})),
+        }
         app = plain(arguments["app"])
         if not app["built"] and not self._task.check_mode:
-            arguments |= self._send(app, environment)
+            arguments |= self._send(app, secrets)
         result |= self._execute_module("paddock.fastapi.release", module_args=arguments, task_vars=task_vars)
         return result
 
-    def _send(self, app: dict[str, t.Any], environment: dict[str, t.Any]) -> dict[str, str]:
+    def _send(self, app: dict[str, t.Any], secrets: dict[str, str]) -> dict[str, str]:
         folder = self._connection._shell.tmpdir or self._make_tmp_path()  # noqa: SLF001 - as core's own actions do
-        # Only its owner can read such a file, and no two hosts share one.
-        with tempfile.NamedTemporaryFile("w", dir=Run().folder, encoding="utf-8") as variables:
-            variables.write(environment_file(environment))
-            variables.flush()
-            files = {
-                "archive": app["packed"]["archive"],
-                "environment": variables.name,
-                "server_requirements": str(SERVER_REQUIREMENTS),
-            }
+        wanted = ["server", "tracing"] if app["tracing"]["endpoint"] else ["server"]
+        files = {f"{name}_requirements": str(REQUIREMENTS / f"{name}-requirements.txt") for name in wanted}
+        files["archive"] = app["packed"]["archive"]
+        with contextlib.ExitStack() as kept:
+            for name, text in secrets.items():
+                # Only its owner can read such a file, and no two hosts share one.
+                file = kept.enter_context(tempfile.NamedTemporaryFile("w", dir=Run().folder, encoding="utf-8"))
+                file.write(text)
+                file.flush()
+                files[name] = file.name
             return {name: self._transfer_file(local, f"{folder}/{name}") for name, local in files.items()}

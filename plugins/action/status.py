@@ -85,4 +85,5 @@ def _add_sizes(found: dict[str, t.Any], app: Settings | None, host: Mapping[str,
         except SettingsError as error:
             found["size_problem"] = str(error)
     found["workers"]["configured"] = sized and sized["workers"]
-    found["nofile"]["configured"] = sized and sized["limits"]["nofile"]
+    for name, limit in found["limits"].items():
+        limit["configured"] = sized and sized["limits"][name]

@@ -12,7 +12,7 @@ from pathlib import Path
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import plain
+from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import registered
 from ansible_collections.paddock.fastapi.plugins.plugin_utils._report import LEVELS, fleet, summary, table, unwell
 
 FORMATS = ["table", "json"]
@@ -28,7 +28,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Return the worst level."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        _, wanted = self.validate_argument_spec(
+        _checked, wanted = self.validate_argument_spec(
             argument_spec={
                 "hosts": {"type": "list", "elements": "str", "required": True},
                 "format": {"type": "str", "choices": FORMATS, "default": "table"},
@@ -38,8 +38,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             }
         )
         hostvars = (task_vars or {})["hostvars"]
-        found = {host: _registered(hostvars[host], "status_found") for host in wanted["hosts"]}
-        files = {host: _registered(hostvars[host], "nginx_expected") for host in wanted["hosts"]}
+        found = {host: registered(hostvars[host], "status_found") for host in wanted["hosts"]}
+        files = {host: registered(hostvars[host], "nginx_expected") for host in wanted["hosts"]}
         document = fleet(found, files, wanted["certificate_days"])
         lines = table(document) if wanted["format"] == "table" else json.dumps(document, indent=2).splitlines()
         if wanted["output"]:
@@ -54,10 +54,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             told = f"{summary(document)}; not well: {', '.join(names)} (-e fail_on={least})"
             result |= {"failed": True, "msg": told}
         return result
-
-
-def _registered(variables: t.Any, name: str) -> dict[str, t.Any]:
-    return t.cast("dict[str, t.Any]", plain(variables[name])) if name in variables else {}
 
 
 def _write(path: Path, text: str) -> None:

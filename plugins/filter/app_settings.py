@@ -13,7 +13,7 @@ author: paddock.fastapi contributors
 description:
   - Checks a list of apps and returns their settings with all defaults, names, paths and time-outs.
   - Every mistake is named with its app and option, and how to mend it.
-  - Environment variables and index URLs are left out, because they may be secret.
+  - Environment variables, credentials and index URLs are left out, because they may be secret.
 positional: _input
 options:
   _input:
@@ -29,9 +29,17 @@ apps: "{{ fastapi_apps | paddock.fastapi.app_settings }}"
 
 RETURN = r"""
 _value:
-  description: Settings of the apps.
+  description: Settings of the apps. The sample shows some of them.
+  returned: always
   type: list
   elements: dict
+  sample:
+    - name: shop
+      domains: [shop.example.com]
+      server: gunicorn
+      timeout: 60
+      current: /srv/shop/current
+      tls: {mode: selfsigned, certificate_path: /etc/ssl/paddock/shop.crt, key_path: /etc/ssl/paddock/shop.key}
 """
 
 import typing as t

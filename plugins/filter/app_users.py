@@ -30,7 +30,10 @@ secret: "{{ fastapi_apps | paddock.fastapi.app_users }}"
 RETURN = r"""
 _value:
   description: Contents by path.
+  returned: always
   type: dict
+  sample:
+    /etc/nginx/paddock/shop.users: "alice:$6$saltsaltsalt$..."
 """
 
 import typing as t

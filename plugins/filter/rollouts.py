@@ -12,7 +12,7 @@ version_added: 0.1.0
 author: paddock.fastapi contributors
 description:
   - Reads what the role P(paddock.fastapi.app#role) found pending on each host, and what the playbook
-    P(paddock.fastapi.deploy#playbook) has switched there.
+    C(paddock.fastapi.deploy) has switched there.
   - By this a host does for all what is to be done once, and what was switched is undone when a later host fails.
 positional: _input, hostvars
 options:
@@ -36,8 +36,14 @@ _value:
   description:
     - One entry per host and app, in the order of the hosts, with RV(ignore:host), RV(ignore:app) (its settings),
       RV(ignore:switched), and RV(ignore:before), the release that was live before if it was switched.
+  returned: always
   type: list
   elements: dict
+  sample:
+    - host: web1.example.com
+      app: {name: shop, release: 20261122T154042Z-0a1b2c3d4e5f}
+      switched: true
+      before: 20261121T090000Z-5f4e3d2c1b0a
 """
 
 import typing as t

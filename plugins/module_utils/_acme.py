@@ -16,13 +16,13 @@ import re
 import secrets
 import shutil
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.paddock.fastapi.plugins.module_utils._certificate import inspect
+from ansible_collections.paddock.fastapi.plugins.module_utils._command import run
 
 LETSENCRYPT = Path("/etc/letsencrypt")
 HOOK = LETSENCRYPT / "renewal-hooks/deploy/paddock"
@@ -195,11 +195,11 @@ def _configuration(authority: Authority) -> Iterator[str]:
         yield file.name
 
 
-def certbot(arguments: Sequence[str], authority: Authority | None = None) -> None:
+def certbot(arguments: Sequence[str], authority: Authority) -> None:
     """Run certbot. Raises AcmeError with what it has to say."""
-    more = {"REQUESTS_CA_BUNDLE": authority.ca_bundle} if authority and authority.ca_bundle else {}
+    more = {"REQUESTS_CA_BUNDLE": authority.ca_bundle} if authority.ca_bundle else {}
     environment = {**os.environ, "LC_ALL": "C.UTF-8", **more}
-    done = subprocess.run(["certbot", *arguments], capture_output=True, text=True, check=False, env=environment)
+    done = run(["certbot", *arguments], env=environment)
     if done.returncode:
         raise AcmeError(_reason(done.stdout + done.stderr))
 
@@ -219,6 +219,6 @@ def deploy(lineage: Lineage) -> None:
     Before 5.3, certbot does not run it for the first certificate.
     """
     environment = {**os.environ, "RENEWED_LINEAGE": str(lineage.folder), "RENEWED_DOMAINS": " ".join(lineage.domains)}
-    done = subprocess.run([str(HOOK)], capture_output=True, text=True, check=False, env=environment)
+    done = run([str(HOOK)], env=environment)
     if done.returncode:
         raise AcmeError((done.stderr or done.stdout).strip() or f"{HOOK} ended with {done.returncode}")

@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tarfile
 import time
 import typing as t
@@ -20,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ansible_collections.paddock.fastapi.plugins.module_utils._command import run
 from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, created, write
 
@@ -39,7 +39,10 @@ class Build:
     release: str
     archive: Path
     environment: Path
-    server_requirements: Path
+    # Texts by name, as JSON.
+    credentials: Path
+    # What is added to the app's own packages, each exactly as the collection pins it.
+    added_requirements: Sequence[Path]
     group: int
     uv: str
     cache: Path
@@ -118,6 +121,11 @@ class Build:
         os.chown(source, 0, self.group)
         source.chmod(0o750)
         write(self.folder / "env", self.environment.read_bytes().decode(), 0o600)
+        # Folder and files are root's alone: systemd hands each running instance a copy.
+        kept = self.app.credentials(self.release)
+        kept.mkdir(mode=0o700)
+        for name, text in json.loads(self.credentials.read_text(encoding="utf-8")).items():
+            write(kept / name, text, 0o600)
 
     def _make_environment(self) -> None:
         self._uv("venv", "--python", self.python, "--prompt", self.app.name, str(self.venv))
@@ -136,11 +144,12 @@ class Build:
         self._add_server()
 
     def _add_server(self) -> None:
-        """Add the server packages that the app did not pin itself, each exactly as the collection pins it."""
+        """Add the packages of the server and of what is observed that the app did not pin itself."""
         present = self.packages()
-        wanted = self.server_requirements.read_text(encoding="utf-8")
+        wanted = "\n".join(file.read_text(encoding="utf-8") for file in self.added_requirements)
         blocks = re.findall(r"^[a-z0-9].*(?:\n[ \t]+.*)*", wanted, re.MULTILINE | re.IGNORECASE)
         missing = [block for block in blocks if _name(block) not in present]
+        _check_one_opentelemetry(present, missing)
         if missing:
             chosen = self.folder / "server-requirements.txt"
             chosen.write_text("\n".join(missing) + "\n", encoding="utf-8")
@@ -151,7 +160,7 @@ class Build:
         found: dict[str, str] = {}
         for site in self.venv.glob("lib/python3*/site-packages"):
             for info in site.glob("*.dist-info"):
-                name, _, version = info.name.removesuffix(".dist-info").rpartition("-")
+                name, _dash, version = info.name.removesuffix(".dist-info").rpartition("-")
                 found[_name(name)] = version
         return found
 
@@ -169,7 +178,7 @@ class Build:
             "unchecked-hash",
             ".",
         ]
-        subprocess.run(command, cwd=self.folder / "src", env=self._variables(), capture_output=True, check=False)
+        run(command, cwd=self.folder / "src", env=self._variables())
 
     def _publish(self) -> None:
         """Let NGINX read the static files, and nothing beside them."""
@@ -210,14 +219,10 @@ class Build:
         self._call([self.uv, "--no-progress", "--color", "never", *arguments])
 
     def _call(self, command: Sequence[str]) -> None:
-        done = subprocess.run(
+        done = run(
             command,
             cwd=self.folder / "src" if (self.folder / "src").is_dir() else self.app.releases,
             env=self._variables(),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
         )
         if done.returncode:
             lines = [line for line in (done.stdout + done.stderr).splitlines() if "Using Python" not in line]
@@ -261,3 +266,16 @@ def _name(requirement: str) -> str:
 def _size_mb(folder: Path) -> int:
     total = sum(path.lstat().st_blocks for path in folder.rglob("*")) * 512
     return -(-total // 2**20)
+
+
+def _check_one_opentelemetry(present: Mapping[str, str], missing: Sequence[str]) -> None:
+    """Refuse an SDK beside an API of another version: they are released together, and only fit together."""
+    api = present.get("opentelemetry-api")
+    sdk = next((block for block in missing if _name(block) == "opentelemetry-sdk"), None)
+    version = re.search(r"==([^\s;\\]+)", sdk or "")
+    if api and version and api != version.group(1):
+        raise BuildError(
+            f"tracing would add opentelemetry-sdk {version.group(1)}, and the app has opentelemetry-api {api}; add "
+            "opentelemetry-sdk and opentelemetry-exporter-otlp-proto-http to its requirements, "
+            f"or pin opentelemetry-api=={version.group(1)} there"
+        )

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 import ssl
-import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ansible_collections.paddock.fastapi.plugins.module_utils._command import run
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import fsync_folder, holds, put, stage
 
 
@@ -32,7 +32,7 @@ class Certificate:
 
 def openssl(*arguments: str, stdin: str = "") -> tuple[int, str]:
     """Run openssl and return its exit code and what it printed."""
-    done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False, input=stdin)
+    done = run(["openssl", *arguments], stdin=stdin)
     return done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr
 
 
@@ -91,7 +91,7 @@ class Pair:
         files = self._files(certificate, key)
         for path, text, mode in files:
             stage(path, text, mode)
-        for path, _, _ in files:
+        for path, _text, _mode in files:
             put(path)
         fsync_folder(certificate.parent)
 

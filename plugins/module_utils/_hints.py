@@ -24,6 +24,10 @@ HINTS: tuple[tuple[str, str], ...] = (
         r"__call__\(\) (takes|missing).*positional argument",
         "this looks like a WSGI app (Flask, Django's wsgi.py); option module must name an ASGI app",
     ),
+    (
+        r"KeyError: 'CREDENTIALS_DIRECTORY'|No such file or directory: '/run/credentials/[^']+'",
+        "the app wants a credential that it does not have: set it in the app's option credentials",
+    ),
     (r"KeyError: '([A-Z][A-Z0-9_]+)'", "the app wants the environment variable {0}: set it in the app's option env"),
     (
         r"unable to open database file",
@@ -31,7 +35,26 @@ HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"Read-only file system: '([^']+)'",
-        "{0} is not writable for the app: write below $PADDOCK_SHARED (/srv/APP/shared)",
+        (
+            "{0} is not writable for the app: write below $PADDOCK_SHARED (/srv/APP/shared), "
+            "or name another folder in sandbox.write_paths"
+        ),
+    ),
+    (
+        r"mount namespacing: (?:/run/systemd/(?:unit-root|mount-rootfs))?(/\S+): No such file or directory",
+        "there is no folder {0} on the host: make it, or take it out of sandbox.write_paths",
+    ),
+    (
+        r"Failed to determine supplementary groups",
+        "a group of sandbox.supplementary_groups is not there: make it, or install what brings it",
+    ),
+    (
+        r"write\+execute memory|Unable to allocate section memory",
+        "the app makes code at run time: set sandbox.memory_deny_write_execute to false",
+    ),
+    (
+        r"Address family not supported by protocol",
+        "the app wants a socket of an unusual kind: set sandbox.restrict_address_families to false",
     ),
     (r"Address already in use", "another process has this address; an app must not bind a port of its own"),
     (r"No space left on device", "the disk is full: free space, or lower keep_releases"),

@@ -12,11 +12,11 @@ import platform
 import pwd
 import re
 import shutil
-import subprocess
 import typing as t
 from collections.abc import Iterable
 from pathlib import Path
 
+from ansible_collections.paddock.fastapi.plugins.module_utils._command import run
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._lock import holder
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import UNITS, show
@@ -42,14 +42,15 @@ def facts() -> dict[str, t.Any]:
         )
     release = platform.freedesktop_os_release()
     ceiling, origin = nofile_ceiling()
+    nginx = _said(["nginx", "-V"])
     return {
         "os_family": _family(release),
         "distribution": release.get("ID", ""),
         "distribution_version": release.get("VERSION_ID", ""),
         "package_manager": "apt" if shutil.which("apt-get") else "dnf" if shutil.which("dnf") else "",
         "systemd": _version(["systemctl", "--version"], r"systemd (\d+)"),
-        "nginx": _version(["nginx", "-v"], r"nginx/([\d.]+)"),
-        "nginx_http3": bool(_version(["nginx", "-V"], r"--with-(http_v3)_module")),
+        "nginx": _found(nginx, r"nginx/([\d.]+)"),
+        "nginx_http3": bool(_found(nginx, r"--with-(http_v3)_module")),
         "uv": _version([UV, "--version"], r"uv ([\d.]+)"),
         "cpus": cpus(),
         "memory_mb": memory_mb(),
@@ -78,18 +79,27 @@ def _family(release: dict[str, str]) -> str:
 
 def _version(command: list[str], pattern: str) -> str:
     """Return what a program says of its version, or an empty text if it is not installed."""
+    return _found(_said(command), pattern)
+
+
+def _said(command: list[str]) -> str:
+    """Return what a program prints, or an empty text if it is not installed."""
     path = shutil.which(command[0]) or shutil.which(command[0], path="/usr/sbin:/sbin")
     if not path:
         return ""
-    done = subprocess.run([path, *command[1:]], capture_output=True, text=True, check=False)
-    found = re.search(pattern, done.stdout + done.stderr)
+    done = run([path, *command[1:]])
+    return done.stdout + done.stderr
+
+
+def _found(text: str, pattern: str) -> str:
+    found = re.search(pattern, text)
     return found.group(1) if found else ""
 
 
 def cpus() -> int:
     """Count the CPUs that this host may use: fewer than the machine has, in a container with a quota."""
     usable = len(os.sched_getaffinity(0))
-    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
+    quota, _space, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
     if quota.isdigit() and period.isdigit():
         usable = min(usable, max(1, int(quota) // int(period)))
     return usable

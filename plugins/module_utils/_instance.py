@@ -8,10 +8,33 @@ from __future__ import annotations
 import contextlib
 import grp
 import json
+import shutil
 from pathlib import Path
 
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, write
-from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import UNITS, SystemdError, show, systemctl
+from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import (
+    UNITS,
+    SystemdError,
+    nofile_of,
+    show,
+    systemctl,
+)
+
+DROP_IN_HEAD = "# Written by paddock.fastapi, of what lies in the release.\n[Service]\n"
+
+
+def units_of(app: App, release: str) -> dict[str, str]:
+    """Return the units that a release came with: contents by what follows the app's name.
+
+    Its credentials are its instance's alone, in a drop-in: the others are the app's, and while the next release is on
+    its way, an instance that crashes must come up again with credentials of its own.
+    """
+    kept = app.release(release) / "units"
+    contents = {path.name: path.read_text(encoding="utf-8") for path in kept.iterdir()} if kept.is_dir() else {}
+    if credentials := app.load_credentials(release):
+        lines = "".join(f"LoadCredential={credential}\n" for credential in credentials)
+        contents[f"@{release}.service.d/credentials.conf"] = DROP_IN_HEAD + lines
+    return contents
 
 
 class Instance:
@@ -33,6 +56,7 @@ class Instance:
                     {"before_header": str(path), "after_header": str(path), "before": before, "after": content}
                 )
                 if not check:
+                    path.parent.mkdir(mode=0o755, exist_ok=True)
                     write(path, content, 0o644)
         if differences and not check:
             systemctl("daemon-reload")
@@ -59,6 +83,7 @@ class Instance:
         if self.is_up():
             return False
         self._forget_failures()
+        self.forget_gate()
         systemctl("start", *self.units)
         return True
 
@@ -105,6 +130,11 @@ class Instance:
                 children = Path(f"/proc/{main}/task/{main}/children").read_text(encoding="ascii")
         return [int(pid) for pid in (main, *children.split())]
 
+    def nofile(self) -> int | None:
+        """Return how many files each process that serves may really have open: the least of them, if any runs."""
+        given = [nofile_of(pid) for pid in self._processes()]
+        return min((number for number in given if number is not None), default=None)
+
     @property
     def _gated(self) -> Path:
         return self.app.release(self.release) / "gated"
@@ -113,6 +143,10 @@ class Instance:
         """Remember the processes that passed the gate."""
         if self.release in self.app.complete():
             write(self._gated, json.dumps(self._processes()) + "\n", 0o644)
+
+    def passed_gate(self) -> bool:
+        """Tell whether it may have traffic: it passed the gate since it was started, or was live before."""
+        return self._gated.exists() or self.release in self.app.marks()[0]
 
     def ended_since_gate(self) -> bool:
         """Tell whether one of them has ended since."""
@@ -123,7 +157,7 @@ class Instance:
         return not set(gated) <= set(self._processes())
 
     def forget_gate(self) -> None:
-        """Once it is live, what ends is started again, and a rollback may come back to it."""
+        """Once it is live, what ends is started again, and a rollback may come back to it. A start wants a new gate."""
         self._gated.unlink(missing_ok=True)
 
     def remove(self, *, check: bool) -> bool:
@@ -142,6 +176,9 @@ class Instance:
 
     def install_units(self, release: str) -> None:
         """Make the template units those that a release came with: so a rollback brings back the sandbox as well."""
-        kept = self.app.release(release) / "units"
-        if kept.is_dir():
-            self.write_units({path.name: path.read_text(encoding="utf-8") for path in kept.iterdir()}, check=False)
+        self.write_units(units_of(self.app, release), check=False)
+
+    def forget(self) -> None:
+        """Delete what only this instance has beside the app's units. It does not run, and its release goes."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(UNITS / f"{self.app.service_unit(self.release)}.d")

@@ -65,6 +65,15 @@ class App:
         """Socket of a release's instance."""
         return self.release(release) / "app.sock"
 
+    def credentials(self, release: str) -> Path:
+        """Folder of a release's credentials, a file for each."""
+        return self.release(release) / "credentials"
+
+    def load_credentials(self, release: str) -> list[str]:
+        """Tell systemd to load a release's credentials: values of LoadCredential=."""
+        folder = self.credentials(release)
+        return [f"{path.name}:{path}" for path in sorted(folder.iterdir())] if folder.is_dir() else []
+
     def service_unit(self, release: str) -> str:
         """Return the name of an instance's service."""
         return f"{self.name}@{release}.service"
@@ -108,6 +117,10 @@ class App:
         (self.release(release) / "bad").unlink(missing_ok=True)
         write(self.release(release) / "proven", f"{time.time():.3f}\n", 0o644)
 
+    def forget_proof(self, release: str) -> None:
+        """Forget that a release was live: it was for a moment, in a rollout that was undone."""
+        (self.release(release) / "proven").unlink(missing_ok=True)
+
     def mark_bad(self, release: str, reason: str) -> None:
         """Remember that a release must not be rolled back to, nor deployed again by accident."""
         if release in self.complete():
@@ -122,21 +135,6 @@ class App:
             with contextlib.suppress(OSError):
                 bad[release] = (self.release(release) / "bad").read_text(encoding="utf-8").strip()
         return proven, bad
-
-    def record(self, event: str, **details: t.Any) -> None:
-        """Add a line to the app's log of rollouts: what happened when, for people and for the status playbook."""
-        entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **details}
-        with (self.root / "rollouts.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-
-    def events(self) -> list[dict[str, t.Any]]:
-        """Read the app's log of rollouts, oldest first. A line that a full disk cut short is left out."""
-        found = []
-        with contextlib.suppress(OSError):
-            for line in (self.root / "rollouts.jsonl").read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(ValueError):
-                    found.append(t.cast("dict[str, t.Any]", json.loads(line)))
-        return found
 
     def point_current(self, release: str) -> None:
         """Make a release the live one, by one rename(2): NGINX resolves the link at every connect."""

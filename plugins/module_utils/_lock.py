@@ -34,7 +34,10 @@ class LockedError(RuntimeError):
 
 
 def holder(app: App) -> dict[str, t.Any] | None:
-    """Return who holds the lock: run, by, control, pid, since, and how long ago the last sign of life was (silent)."""
+    """Return who holds the lock: run, by, control, pid, since; playbook and taken; and how long it was silent.
+
+    since: when the run began, as text of its control node. taken: when it took this lock, by the clock of this host.
+    """
     path = app.root / ".rollout.json"
     with contextlib.suppress(OSError, ValueError):
         found = t.cast("dict[str, t.Any]", json.loads(path.read_text(encoding="utf-8")))
@@ -60,17 +63,20 @@ def is_free(held: Holder | None, wanted: Holder) -> bool:
 def take(app: App, wanted: Holder | None, wait: int = 0) -> None:
     """Take the lock for a run, or renew it. wait: seconds to wait for another rollout to end.
 
-    wanted: run, by, control, pid, since; dead: runs that the control node knows to be dead. None: no lock is used.
+    wanted: run, by, control, pid, since; playbook, if it is one; dead: runs that the control node knows to be dead.
+    None: no lock is used.
     Raises LockedError.
     """
     if not wanted:
         return
     deadline = time.monotonic() + wait
     while True:
-        with _exclusive(app):
+        with exclusive(app):
             held = holder(app)
             if is_free(held, wanted):
                 kept = {name: wanted[name] for name in ("run", "by", "control", "pid", "since")}
+                mine = held if held and held["run"] == wanted["run"] else {}
+                kept |= {"playbook": wanted.get("playbook"), "taken": mine.get("taken", time.time())}
                 path = app.root / ".rollout.json"
                 write(path, json.dumps(kept) + "\n", 0o644)
                 os.utime(path)
@@ -93,14 +99,14 @@ def release(app: App, wanted: Holder | None) -> None:
     """Give the lock back, if the run holds it."""
     if not wanted or not holder(app):  # on a host that is new to the app there is not even a folder to lock
         return
-    with _exclusive(app):
+    with exclusive(app):
         held = holder(app)
         if held and held["run"] == wanted["run"]:
             (app.root / ".rollout.json").unlink()
 
 
 @contextlib.contextmanager
-def _exclusive(app: App) -> Iterator[None]:
+def exclusive(app: App) -> Iterator[None]:
     """Let one process at a time look at the lock and change it."""
     handle = os.open(app.root, os.O_RDONLY | os.O_DIRECTORY)
     try:

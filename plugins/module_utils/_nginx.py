@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ansible_collections.paddock.fastapi.plugins.module_utils._command import run
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl
 
 NGINX = "/usr/sbin/nginx"
@@ -32,7 +32,7 @@ TRYING = re.compile(r"bind\(\) to .*")
 def check(root: Path | None = None) -> str:
     """Return what NGINX has against its configuration, or an empty text. root: a copy of it, to be read instead."""
     command = [NGINX, "-t", *(["-c", str(root / "nginx.conf")] if root else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run(command)
     found = "\n".join(_severe(done.stderr)) or done.stderr.strip() or f"it ended with {done.returncode}"
     return (found.replace(str(root), str(ROOT)) if root else found) if done.returncode else ""
 

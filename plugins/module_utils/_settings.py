@@ -34,6 +34,10 @@ IPV4 = re.compile(r"\d+(\.\d+){3}")
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# What systemd takes as a credential's name and reads as nothing else (no colon, no specifier), as the name of a file.
+CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+# What systemd loads for one service, names included.
+CREDENTIALS_BYTES = 2**20
 SIZE = re.compile(r"\d+[kmg]?", re.IGNORECASE)
 URL_PATH = re.compile(r"/[^\s?#\"']*(\?[^\s#\"']*)?")
 # Of a location in NGINX: what needs no quotes there, and what no client may write in another way.
@@ -42,9 +46,16 @@ RATE = re.compile(r"[1-9]\d*r/[sm]")
 # What has a meaning in a quoted text of NGINX's, or none in a header.
 UNSAFE_VALUE = re.compile(r"""[^\x20-\x7e]|[$\\"]""")
 HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
+JSON_PATH = re.compile(r"[^.]+(\.[^.]+)*")
 USER_NAME = re.compile(r"[^\s:#]+")
 # crypt(3), or NGINX's own schemes.
 PASSWORD_HASH = re.compile(r"(\$[0-9a-z]+\$|\{SSHA\})\S{16,}")
+# Of a directive of systemd's: what needs no quotes there, and stands for nothing else.
+FOLDER = re.compile(r"(?!.*/\.{1,2}(/|$))(/[A-Za-z0-9._~@+,-]+)+")
+GROUP_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+# Of a shell's word between single quotes.
+OTLP_URL = re.compile(r"https?://[^\s'\"\\]+")
+SERVICE_NAME = re.compile(r"[A-Za-z0-9._/-]+")
 SUBFOLDER = re.compile(r"(?!/)(?!.*\.\.)[A-Za-z0-9._/-]+")
 
 # Names of accounts that every Debian or RHEL system has: an app named so would run as one of them.
@@ -54,15 +65,19 @@ SYSTEM_USERS = frozenset(
         "operator dbus systemd-network systemd-timesync systemd-resolve messagebus polkitd postgres redis mysql"
     ).split()
 )
+# Who is in one of them is root, by a detour.
+ROOT_GROUPS = frozenset({"root", "disk", "kmem", "shadow", "docker", "lxd", "sudo", "wheel"})
 # Set for every instance; an app that could override them would break its own rollout.
-RESERVED_ENV = frozenset({"PADDOCK_APP", "PADDOCK_RELEASE", "PADDOCK_SHARED", "LISTEN_FDS", "LISTEN_PID"})
+RESERVED_ENV = frozenset(
+    {"PADDOCK_APP", "PADDOCK_RELEASE", "PADDOCK_SHARED", "CREDENTIALS_DIRECTORY", "LISTEN_FDS", "LISTEN_PID"}
+)
 
 
 @dataclass(frozen=True)
 class Option:
     """One option of an app.
 
-    kind: str, int, bool, list (of str), map (of scalars), options (a nested table) or table (options by name).
+    kind: str, int, float, bool, list (of str), map (of scalars), options (a nested table) or table (options by name).
     release: whether a change of it makes a new release. What only shapes NGINX or the rollout does not.
     check: returns what is wrong with a value and how to mend it, or None.
     """
@@ -72,8 +87,8 @@ class Option:
     default: t.Any = None
     required: bool = False
     choices: tuple[str, ...] = ()
-    minimum: int = 0
-    maximum: int = 2**31
+    minimum: float = 0
+    maximum: float = 2**31
     release: bool = True
     secret: bool = False
     check: t.Callable[[t.Any], str | None] | None = None
@@ -82,14 +97,15 @@ class Option:
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: whose, where, what was written, and how to mend it."""
+    """One mistake: whose (nobody's if it is in no app), where, what was written, and how to mend it."""
 
     app: str
     option: str
     message: str
 
     def __str__(self) -> str:
-        return f"app {self.app}: {self.option}: {self.message}" if self.option else f"app {self.app}: {self.message}"
+        whose = f"app {self.app}" if self.app else ""
+        return ": ".join(part for part in (whose, self.option, self.message) if part)
 
 
 class SettingsError(ValueError):
@@ -143,6 +159,37 @@ def _check_env(values: Mapping[str, t.Any]) -> str | None:
     return None
 
 
+def _check_credentials(values: Mapping[str, t.Any]) -> str | None:
+    for name, value in values.items():
+        if not CREDENTIAL_NAME.fullmatch(str(name)):
+            return (
+                f"{name!r} is not a name that a credential can have; "
+                "use letters, digits, '_', '-' and '.', 128 at most, the first a letter, a digit or '_'"
+            )
+        # YAML turns 0123 into 83, and a secret must arrive as it was written.
+        if not isinstance(value, str) or not value:
+            return f"{name} is not text, or empty; put its value in quotes, or remove it"
+    if sum(len(str(name)) + len(value.encode()) for name, value in values.items()) > CREDENTIALS_BYTES:
+        return "are more than the 1 MiB that systemd loads for one service; put what is large into a file in shared"
+    return None
+
+
+def _check_folders(values: list[str]) -> str | None:
+    wrong = next((value for value in values if not FOLDER.fullmatch(value)), None)
+    if wrong is None:
+        return None
+    return f"{wrong!r} is not a folder; write an absolute path such as /data/uploads, without spaces"
+
+
+def _check_groups(values: list[str]) -> str | None:
+    for value in values:
+        if not GROUP_NAME.fullmatch(value):
+            return f"{value!r} is not the name of a group"
+        if value in ROOT_GROUPS:
+            return f"who is in {value!r} can become root, which no app should; leave it out"
+    return None
+
+
 def _check_command(value: str) -> str | None:
     try:
         return None if shlex.split(value) else "is empty; write a command, or leave the option out"
@@ -190,6 +237,31 @@ def _check_paths(values: Mapping[str, t.Any]) -> str | None:
     return None
 
 
+def _check_pattern(value: str) -> str | None:
+    try:
+        re.compile(value)
+    except re.error as error:
+        return f"{value!r} is no regular expression ({error}); correct it, or write text into contains"
+    return None
+
+
+def _check_json(values: Mapping[str, t.Any]) -> str | None:
+    wrong = next((str(path) for path in values if not JSON_PATH.fullmatch(str(path))), None)
+    if wrong is None:
+        return None
+    return f"{wrong!r} is no path to a value; write its names with dots between them, such as database.status"
+
+
+def _check_expected_headers(values: Mapping[str, t.Any]) -> str | None:
+    for name, value in values.items():
+        if not HEADER_NAME.fullmatch(str(name)):
+            return f"{name!r} is not the name of a header; use letters, digits and dashes"
+        # YAML turns yes into true, which no header says so.
+        if isinstance(value, bool):
+            return f"{name} is not text; put its value in quotes"
+    return None
+
+
 HEALTH = {
     "path": Option(
         "str",
@@ -199,6 +271,29 @@ HEALTH = {
     ),
     "status": Option("int", "HTTP status that it must answer.", 200, minimum=100, maximum=599),
     "contains": Option("str", "Text that the answer's body must contain."),
+    "pattern": Option(
+        "str", "Regular expression, as Python has them, that must be found in its body.", check=_check_pattern
+    ),
+    "json": Option(
+        "map",
+        "Values that its body, as JSON, must have, each by its path: `database.status: up`, or `checks.0.ok: true` in "
+        "a list.",
+        {},
+        check=_check_json,
+    ),
+    "headers": Option(
+        "map",
+        "Headers of the app that it must have, each with a text that its value must contain; with an empty one it must "
+        "only be there.",
+        {},
+        check=_check_expected_headers,
+    ),
+    "max_seconds": Option(
+        "float", "Seconds that one answer may take, such as `0.5`. Default: 3.", minimum=0.001, maximum=60
+    ),
+    "successes": Option(
+        "int", "Healthy answers in a row that a new instance needs to pass the gate.", 1, minimum=1, maximum=100
+    ),
     "timeout": Option("int", "Seconds that a new instance has to pass the gate.", 60, minimum=1, maximum=3600),
 }
 TLS = {
@@ -276,6 +371,151 @@ LIMITS = {
         minimum=256,
         maximum=2**30,
     ),
+    "tasks_max": Option(
+        "int",
+        "Processes and threads of the app, all together. Default: 256 for each worker, at least 1024.",
+        minimum=64,
+        maximum=2**22,
+    ),
+    "memory_high": Option(
+        "int",
+        "MiB, all processes together, beyond which the kernel slows the app down and takes back what it can.",
+        minimum=16,
+    ),
+    "memory_max": Option(
+        "int",
+        "MiB, all processes together, beyond which the kernel kills one of them: a worker, which is replaced.",
+        minimum=16,
+    ),
+    "cpu_quota": Option(
+        "int",
+        "CPU time, all processes together, in percent of one CPU: `150` is one and a half.",
+        minimum=5,
+        maximum=102400,
+    ),
+}
+# What follows from timeout and graceful_timeout unless it is written: see timeouts().
+TIMEOUTS = {
+    "client_idle": Option(
+        "int",
+        "Seconds that NGINX keeps a connection on which its client asks nothing. Default: 75.",
+        minimum=1,
+        maximum=3600,
+        release=False,
+    ),
+    "keepalive": Option(
+        "int",
+        "Seconds that the server keeps a connection on which NGINX asks nothing. Default: 75.",
+        minimum=1,
+        maximum=3600,
+    ),
+    "stall": Option(
+        "int",
+        "With `gunicorn`: seconds that a worker's event loop may stand still before it is killed. Default: 60, or "
+        "twice `graceful_timeout` if that is more.",
+        minimum=2,
+        maximum=86400,
+    ),
+    "drain": Option(
+        "int",
+        "Seconds that a worker which stops has to end its requests before it answers them with an error. Default: 2 "
+        "to 5 less than `graceful_timeout`.",
+        minimum=1,
+        maximum=3600,
+    ),
+    "stop": Option(
+        "int",
+        "Seconds that an instance has to stop before systemd kills it. Default: twice `graceful_timeout`, and 10.",
+        minimum=1,
+        maximum=86400,
+    ),
+}
+# What a real app may need off, and which one. All else in the sandbox stays.
+SANDBOX = {
+    "memory_deny_write_execute": Option(
+        "bool",
+        "No memory is both writable and executable. `false` for code that is made at run time: Numba, PyTorch's "
+        "compiler, PyPy, callbacks of cffi.",
+        default=True,
+    ),
+    "system_call_filter": Option(
+        "bool",
+        "No system calls but those that services need. `false` for what pins threads to CPUs or sets priorities "
+        "(OpenMP, `os.nice`), for profilers such as py-spy, and for browsers.",
+        default=True,
+    ),
+    "restrict_namespaces": Option(
+        "bool",
+        "No namespaces. `false` for what brings a sandbox of its own: Chromium (with Playwright, say), Bubblewrap.",
+        default=True,
+    ),
+    "restrict_address_families": Option(
+        "bool",
+        "No sockets but Unix and internet ones. `false` for what lists network interfaces (psutil, zeroconf), for "
+        "Bluetooth, for CAN.",
+        default=True,
+    ),
+    "private_devices": Option(
+        "bool", "No devices. `false` for GPUs, cameras, serial ports; a group may be needed as well.", default=True
+    ),
+    "private_tmp": Option(
+        "bool",
+        "A `/tmp` and `/var/tmp` of its own. `false` for files or sockets there that other services share.",
+        default=True,
+    ),
+    "protect_home": Option(
+        "bool", "No homes. `false` for data or models that lie there, and that the app's user may read.", default=True
+    ),
+    "protect_proc": Option(
+        "bool", "No processes of other users are seen. `false` for what watches the whole host.", default=True
+    ),
+    "write_paths": Option(
+        "list",
+        "Folders that the app may write to, besides its shared one. They must be there, and its user must have the "
+        "right to.",
+        [],
+        check=_check_folders,
+    ),
+    "supplementary_groups": Option(
+        "list",
+        "Groups that its processes are in as well, for devices, sockets and files that these may use. They must be "
+        "there.",
+        [],
+        check=_check_groups,
+    ),
+}
+
+LOG = {
+    "format": Option(
+        "str",
+        "`json`: each record is one line, with the id of its request; `text`: for people.",
+        "json",
+        choices=("json", "text"),
+    ),
+    "level": Option(
+        "str",
+        "Least level that is logged, unless the app says so itself.",
+        "info",
+        choices=("debug", "info", "warning", "error", "critical"),
+    ),
+    "burst": Option(
+        "int", "Records in 30 seconds beyond which journald drops the rest, and says how many.", 100000, minimum=100
+    ),
+}
+TRACING = {
+    "endpoint": Option(
+        "str",
+        "Receiver of OTLP over HTTP, such as `http://127.0.0.1:4318`. Default: no traces.",
+        check=_pattern(OTLP_URL, "write a URL such as http://127.0.0.1:4318"),
+    ),
+    "sample_percent": Option(
+        "int", "Traces that are recorded, of a hundred that begin here.", 10, minimum=1, maximum=100
+    ),
+    "service_name": Option(
+        "str",
+        "What the app is called in traces. Default: its name.",
+        check=_pattern(SERVICE_NAME, "use letters, digits, '.', '_', '/' and '-'"),
+    ),
 }
 
 # Sorted as a reader needs them: what must be written, what runs, how it is served, how it is rolled out.
@@ -306,6 +546,14 @@ OPTIONS: dict[str, Option] = {
     "factory": Option("bool", "The attribute is a function that returns the app.", default=False),
     "app_dir": Option("str", "Folder of the source that imports start from. Default: `src` if the package is there."),
     "env": Option("map", "Environment variables; may hold secrets.", {}, secret=True, check=_check_env),
+    "credentials": Option(
+        "map",
+        "Secrets that the app reads from files: the one called NAME from `$CREDENTIALS_DIRECTORY/NAME`. Unlike "
+        "what is in `env`, the programs that it starts do not inherit them.",
+        {},
+        secret=True,
+        check=_check_credentials,
+    ),
     "python": Option("str", "Interpreter on the host: a command or path.", "python3"),
     "requirements": Option(
         "str",
@@ -340,13 +588,24 @@ OPTIONS: dict[str, Option] = {
         "int", "Worker processes. Default: one per CPU, at least 2, as far as the memory lasts.", minimum=1, maximum=512
     ),
     "worker_memory": Option("int", "MiB that one worker needs, for the default of `workers`.", 256, minimum=16),
+    "max_requests": Option(
+        "int",
+        "Requests after which a worker is replaced, or up to a fifth more, so that not all go at once: for apps that "
+        "leak. Needs two workers. Default: never.",
+        minimum=100,
+    ),
     "timeout": Option(
         "int", "Seconds that a client waits for the next byte of an answer.", 60, minimum=1, maximum=86400
     ),
     "graceful_timeout": Option(
         "int", "Seconds that requests have to finish when an instance stops.", 30, minimum=5, maximum=3600
     ),
+    "timeouts": Option("options", "What differs from the time-outs that follow from the two above.", options=TIMEOUTS),
     "limits": Option("options", "Resource limits of the app's processes.", options=LIMITS),
+    "sandbox": Option("options", "What keeps the app from doing harm.", options=SANDBOX),
+    "log": Option("options", "What the app and its server log, to journald.", options=LOG),
+    "metrics": Option("bool", "Figures for Prometheus at `/metrics`, of all workers together.", default=True),
+    "tracing": Option("options", "Traces, by OpenTelemetry.", options=TRACING),
     "root_path": Option(
         "str",
         "Path under which the app is reached, such as `/api`, if it is not the whole domain. The app's routes, and the "
@@ -403,6 +662,7 @@ def _wrong_type(option: Option, value: t.Any) -> str | None:
     right, wanted = {
         "str": (isinstance(value, str) and bool(value.strip()), "text"),
         "int": (isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+        "float": (isinstance(value, int | float) and not isinstance(value, bool), "a number"),
         "bool": (isinstance(value, bool), "true or false"),
         "list": (isinstance(value, list) and all(isinstance(v, str) for v in value), "a list of texts"),
         "map": (
@@ -421,9 +681,13 @@ def _wrong_type(option: Option, value: t.Any) -> str | None:
     return f"{shown} is not {wanted}"
 
 
-def _whole_number(value: t.Any) -> t.Any:
+def _number(kind: str, value: t.Any) -> t.Any:
     """Inventories in INI form and `-e` give numbers as text."""
-    return int(value) if isinstance(value, str) and re.fullmatch(r"\d+", value) else value
+    if not isinstance(value, str):
+        return value
+    if re.fullmatch(r"\d+", value):
+        return int(value)
+    return float(value) if kind == "float" and re.fullmatch(r"\d+\.\d+", value) else value
 
 
 def _complaint(option: Option, value: t.Any) -> str | None:
@@ -434,12 +698,12 @@ def _complaint(option: Option, value: t.Any) -> str | None:
         close = difflib.get_close_matches(str(value), option.choices, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(option.choices)}"
         return f"{value!r} is not known; {hint}"
-    if option.kind == "int" and not option.minimum <= int(value) <= option.maximum:
+    if option.kind in {"int", "float"} and not option.minimum <= value <= option.maximum:
         return f"{value} is out of range; write {option.minimum} to {option.maximum}"
     return option.check(value) if option.check else None
 
 
-def _read(
+def read_table(
     app: str, raw: Mapping[str, t.Any], table: Mapping[str, Option], prefix: str = ""
 ) -> tuple[Settings, list[Problem]]:
     """Check what was written against a table and fill in its defaults."""
@@ -454,8 +718,8 @@ def _read(
         value = raw.get(name)
         if option.kind == "options":
             value = {} if value is None else value
-        elif option.kind == "int":
-            value = _whole_number(value)
+        elif option.kind in {"int", "float"}:
+            value = _number(option.kind, value)
         values[name] = option.default
         if value is None:
             if option.required:
@@ -463,12 +727,12 @@ def _read(
         elif wrong := _complaint(option, value):
             problems.append(Problem(app, where, wrong))
         elif option.kind == "options":
-            values[name], nested = _read(app, value, option.options, f"{where}.")
+            values[name], nested = read_table(app, value, option.options, f"{where}.")
             problems += nested
         elif option.kind == "table":
             values[name] = {}
             for key, row in value.items():
-                values[name][str(key)], nested = _read(app, row or {}, option.options, f"{where}[{key}].")
+                values[name][str(key)], nested = read_table(app, row or {}, option.options, f"{where}[{key}].")
                 problems += nested
         else:
             values[name] = value
@@ -495,11 +759,79 @@ def _relations(app: str, values: Settings) -> list[Problem]:
         problems.append(
             Problem(app, "tls.hsts", "needs a certificate; remove it, or choose another tls.mode than 'off'")
         )
+    if values["max_requests"] and values["workers"] == 1:
+        problems.append(Problem(app, "max_requests", f"{ALONE}; set workers to 2 or more, or remove it"))
+    problems += _timeout_relations(app, values)
+    problems += _limit_relations(app, values) + _folder_relations(app, values)
     domains = {domain.lower() for domain in values["domains"] or []}
     doubled = next((alias for alias in values["aliases"] or [] if alias.lower() in domains), None)
     if doubled:
         problems.append(Problem(app, "aliases", f"{doubled!r} is in domains as well; remove it from one"))
     return problems
+
+
+def _timeout_relations(app: str, values: Settings) -> list[Problem]:
+    written = {name: value for name, value in (values["timeouts"] or {}).items() if value is not None}
+    problems = []
+    if "stall" in written and values["server"] == "uvicorn":
+        message = "is what Gunicorn kills a worker after, and server is 'uvicorn'; remove it"
+        problems.append(Problem(app, "timeouts.stall", message))
+    chain = timeouts(values["timeout"], values["graceful_timeout"], written)
+    for order in ORDERS:
+        if not order.holds(chain):
+            # Without what was written all hold, so one of the two was.
+            option = order.more if order.more in written else order.less
+            problems.append(Problem(app, f"timeouts.{option}", order.complaint(chain)))
+    return problems
+
+
+def _limit_relations(app: str, values: Settings) -> list[Problem]:
+    limits = values["limits"] or {}
+    high, most, worker = limits.get("memory_high"), limits.get("memory_max"), values["worker_memory"]
+    problems = [
+        Problem(
+            app,
+            f"limits.{name}",
+            f"{value} holds not even one worker, which takes {worker} MiB; raise it, or lower worker_memory",
+        )
+        for name, value in (("memory_high", high), ("memory_max", most))
+        if value is not None and value < worker
+    ]
+    if high is not None and most is not None and high >= most:
+        problems.append(
+            Problem(app, "limits.memory_high", f"{high} is not below limits.memory_max, {most}; lower it, or remove it")
+        )
+    return problems
+
+
+def _folder_relations(app: str, values: Settings) -> list[Problem]:
+    """Refuse folders to write to that the rest of the sandbox takes away again, or that must not change."""
+    sandbox = values["sandbox"] or {}
+    taken = {
+        "protect_home": ("/home", "/root", "/run/user"),
+        "private_tmp": ("/tmp", "/var/tmp"),  # noqa: S108 - nothing is written there
+        "private_devices": ("/dev",),
+    }
+    root = f"{APPS_ROOT}/{values['name']}"
+    problems = []
+    for folder in sandbox.get("write_paths") or []:
+        reasons = [
+            f"{folder!r} is not the host's own while sandbox.{switch} is on; set that to false, or choose another"
+            for switch, places in taken.items()
+            if sandbox[switch] and any(_is_within(folder, place) for place in places)
+        ]
+        if _is_within(root, folder) or (_is_within(folder, root) and not _is_within(folder, f"{root}/shared")):
+            reasons.append(
+                f"{folder!r} holds releases, which never change; choose a folder in {root}/shared, or others"
+            )
+        if any(_is_within(folder, place) for place in ("/proc", "/sys")):
+            reasons.append(f"{folder!r} is the kernel's; leave it out")
+        problems += [Problem(app, "sandbox.write_paths", reason) for reason in reasons]
+    return problems
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder}/")
 
 
 def _where(domain: str, values: Settings) -> str:
@@ -529,16 +861,45 @@ def _across(apps: Sequence[tuple[str, Settings]]) -> list[Problem]:
     return problems
 
 
-def timeouts(timeout: int, graceful: int) -> dict[str, int]:
+@dataclass(frozen=True)
+class Order:
+    """Which time-out must be over before which other: `times` * `less` < `more`, names of timeouts()."""
+
+    less: str
+    more: str
+    why: str
+    times: int = 1
+
+    def holds(self, chain: Mapping[str, int]) -> bool:
+        """Tell whether it is so."""
+        return self.times * chain[self.less] < chain[self.more]
+
+    def complaint(self, chain: Mapping[str, int]) -> str:
+        """Say what is wrong, in the words of the options."""
+        twice = f"{self.times} * " if self.times > 1 else ""
+        less, more = (_LINKS.get(name, f"timeouts.{name}") for name in (self.less, self.more))
+        numbers = f"{twice}{chain[self.less]} < {chain[self.more]}"
+        return f"breaks {twice}{less} < {more} ({numbers} is not so): {self.why}"
+
+
+# As users know them: what is not among the options called timeouts.
+_LINKS = {"graceful": "graceful_timeout", "upstream_idle": "NGINX's own"}
+ORDERS = (
+    Order("drain", "graceful", "the server must answer what is under way before its worker is killed"),
+    Order(
+        "drain", "stall", "a worker that drains shows no sign of life, and must not be taken for a hung one", times=2
+    ),
+    Order("graceful", "stop", "systemd must not kill what is about to stop while it reloads", times=2),
+    Order("upstream_idle", "keepalive", "NGINX must close kept connections first, or a request meets a closing server"),
+)
+
+
+def timeouts(timeout: int, graceful: int, written: Mapping[str, int] | None = None) -> dict[str, int]:
     """Work out the whole chain of time-outs, in seconds, from the two that a user sets.
 
-    Every inequality that the servers need holds for any pair:
-    drain < graceful      uvicorn ends requests cleanly before Gunicorn kills the worker
-    drain < stall / 2     Gunicorn sees no heartbeat while a worker drains, and must not take it for hung
-    stop > 2 * graceful   systemd waits for a stop that arrives during a reload
-    upstream idle < keepalive   NGINX closes kept connections first, so no request meets a closing app
+    written: links of it that differ. Whatever the two are, all ORDERS hold unless a link is written.
     """
-    return {
+    chain = {
         "request": timeout,
         "connect": 5,
         "client_idle": 75,
@@ -548,7 +909,10 @@ def timeouts(timeout: int, graceful: int) -> dict[str, int]:
         "graceful": graceful,
         "drain": graceful - max(2, min(5, graceful // 5)),
         "stop": 2 * graceful + 10,
+        **(written or {}),
     }
+    # Clients are told less, so that they close first.
+    return {**chain, "client_told": max(1, chain["client_idle"] - 5)}
 
 
 def resolve(apps: t.Any) -> list[Settings]:
@@ -566,13 +930,19 @@ def resolve(apps: t.Any) -> list[Settings]:
             continue
         written = raw.get("name")
         name = written if isinstance(written, str) and written else f"number {position}"
-        values, found = _read(name, raw, OPTIONS)
+        values, found = read_table(name, raw, OPTIONS)
         resolved.append((name, values))
         problems += found + _relations(name, values)
     problems += _across(resolved)
     if problems:
         raise SettingsError(problems)
     return [_derive(values) for _label, values in resolved]
+
+
+def _writable(shared: str, sandbox: Settings) -> list[str]:
+    """Return the folders that the app may write to; all others of the host are read-only for it."""
+    hosts_own = [] if sandbox["private_tmp"] else ["/tmp", "/var/tmp"]  # noqa: S108 - nothing is written there
+    return [shared, *hosts_own, *sandbox["write_paths"]]
 
 
 def _derive(values: Settings) -> Settings:
@@ -593,6 +963,7 @@ def _derive(values: Settings) -> Settings:
         "names": [*values["domains"], *values["aliases"]],
         "health": health,
         "locations": _locations(name, {**values, "root_path": root_path}),
+        "max_requests_jitter": int((values["max_requests"] or 0) * JITTER),
         # NGINX must be able to read them.
         "static": sorted({rules["static"] for rules in values["paths"].values() if rules["static"]}),
         "maintenance": f"{root}/maintenance.html",
@@ -600,8 +971,13 @@ def _derive(values: Settings) -> Settings:
         "root": root,
         "releases": f"{root}/releases",
         "shared": f"{root}/shared",
+        "writable": _writable(f"{root}/shared", values["sandbox"]),
         "current": f"{root}/current",
-        "timeouts": timeouts(values["timeout"], values["graceful_timeout"]),
+        "timeouts": timeouts(
+            values["timeout"],
+            values["graceful_timeout"],
+            {name: value for name, value in values["timeouts"].items() if value is not None},
+        ),
     }
 
 
@@ -659,6 +1035,15 @@ def users_files(settings: Settings) -> dict[str, str]:
     }
 
 
+def read_health(app: str, raw: Mapping[str, t.Any]) -> Settings:
+    """Check what a task says of an app's health as that option is checked. Raises SettingsError."""
+    written = {name: value for name, value in raw.items() if name != "public_path"}
+    values, problems = read_table(app, written, HEALTH, "health.")
+    if problems:
+        raise SettingsError(problems)
+    return {**values, "public_path": raw.get("public_path") or values["path"]}
+
+
 def public(settings: Settings) -> Settings:
     """Leave out what must not be printed: Ansible shows results and loop items."""
     shown = {name: value for name, value in settings.items() if not (name in OPTIONS and OPTIONS[name].secret)}
@@ -671,7 +1056,7 @@ def digest(settings: Settings, fingerprint: str, recipe: str) -> str:
 
     fingerprint: of the source. recipe: of the collection's own part (templates, server packages).
     """
-    shaping = {name: settings[name] for name, option in OPTIONS.items() if option.release}
+    shaping = {name: _shaping(option, settings[name]) for name, option in OPTIONS.items() if option.release}
     shaping["static"] = settings["static"]
     for name in ("index_url", "extra_index_url"):
         # A new password for an index changes nothing that runs.
@@ -680,7 +1065,20 @@ def digest(settings: Settings, fingerprint: str, recipe: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def _shaping(option: Option, value: t.Any) -> t.Any:
+    """Leave out of nested options what makes no new release."""
+    if option.kind != "options":
+        return value
+    return {name: value[name] for name, nested in option.options.items() if nested.release}
+
+
 DEFAULT_NOFILE = 65536
+# A worker has 40 threads for what is not async, and as many again for each process or thread pool of its app.
+TASKS_PER_WORKER = 256
+LEAST_TASKS = 1024
+# Of a number of requests, at random, on top of it.
+JITTER = 0.2
+ALONE = "needs two workers, so that one answers while the other is replaced"
 # What a host needs besides its apps, in MiB.
 RESERVED_MEMORY = 256
 
@@ -689,13 +1087,17 @@ def size(settings: Settings, host: Mapping[str, t.Any]) -> Settings:
     """Work out what depends on the host: `host` is the result of the host_facts module.
 
     workers: one per CPU, because an async worker fills a core; at least 2, so that one that is being replaced
-    leaves another to answer; never more than the memory holds.
+    leaves another to answer; never more than the memory holds. CPUs and memory are the host's, or what the app's
+    limits leave of them.
+    One worker is too few where workers are to be replaced.
     nofile: what was asked for, which the host must allow, or the default as far as the host allows it.
+    tasks_max: what was asked for, which must hold the workers, or what they may need.
 
     Raises SettingsError when the host cannot give what was asked for.
     """
+    limits = settings["limits"]
     ceiling = host["nofile_ceiling"]
-    wanted = settings["limits"]["nofile"]
+    wanted = limits["nofile"]
     if wanted is not None and wanted > ceiling:
         raise SettingsError(
             [
@@ -707,12 +1109,25 @@ def size(settings: Settings, host: Mapping[str, t.Any]) -> Settings:
                 )
             ]
         )
-    room = max(1, (host["memory_mb"] - RESERVED_MEMORY) // settings["worker_memory"])
-    return {
-        **settings,
-        "workers": settings["workers"] or min(max(2, host["cpus"]), room),
-        "limits": {**settings["limits"], "nofile": wanted or min(DEFAULT_NOFILE, ceiling)},
+    memory = [host["memory_mb"] - RESERVED_MEMORY, limits["memory_high"], limits["memory_max"]]
+    room = max(1, min(mib for mib in memory if mib is not None) // settings["worker_memory"])
+    # A part of a CPU still wants a worker.
+    cpus = min(host["cpus"], -(-(limits["cpu_quota"] or 100 * host["cpus"]) // 100))
+    workers = settings["workers"] or min(max(2, cpus), room)
+    if settings["max_requests"] and workers == 1:
+        message = (
+            f"{ALONE}, but the memory holds one worker of {settings['worker_memory']} MiB; "
+            "lower worker_memory, set workers, or remove it"
+        )
+        raise SettingsError([Problem(settings["name"], "max_requests", message)])
+    if limits["tasks_max"] is not None and limits["tasks_max"] <= workers:
+        message = f"{limits['tasks_max']} do not hold a server and its {workers} workers; raise it, or lower workers"
+        raise SettingsError([Problem(settings["name"], "limits.tasks_max", message)])
+    sizes = {
+        "nofile": wanted or min(DEFAULT_NOFILE, ceiling),
+        "tasks_max": limits["tasks_max"] or max(LEAST_TASKS, TASKS_PER_WORKER * workers),
     }
+    return {**settings, "workers": workers, "limits": {**limits, **sizes}}
 
 
 def environment_file(values: Mapping[str, t.Any]) -> str:

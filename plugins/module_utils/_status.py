@@ -8,29 +8,34 @@ from __future__ import annotations
 import calendar
 import contextlib
 import hashlib
+import os
 import re
 import ssl
-import subprocess
 import time
 import typing as t
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ansible_collections.paddock.fastapi.plugins.module_utils import _nginx
+from ansible_collections.paddock.fastapi.plugins.module_utils import _audit, _nginx
+from ansible_collections.paddock.fastapi.plugins.module_utils._command import run
 from ansible_collections.paddock.fastapi.plugins.module_utils._host import app_states
+from ansible_collections.paddock.fastapi.plugins.module_utils._instance import units_of
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, created, rollback_targets
 from ansible_collections.paddock.fastapi.plugins.module_utils._lock import LEASE
-from ansible_collections.paddock.fastapi.plugins.module_utils._probe import ATTEMPT_SECONDS, Expectation, Target, ask
-from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import UNITS, show
+from ansible_collections.paddock.fastapi.plugins.module_utils._probe import Expectation, Target, ask
+from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import UNITS, nofile_of, show
 
 PROC = Path("/proc")
 NGINX_FOLDER = Path("/etc/nginx")
 MIB = 2**20
 # NGINX may keep a connection to what was live for two seconds (keepalive_time), and uses it meanwhile.
 KEPT_SECONDS = 2.5
+# As many of the last events are told.
+HISTORY = 10
 PROPERTIES = (
     *("ActiveState", "UnitFileState", "NeedDaemonReload", "DropInPaths"),
     *("MainPID", "MemoryCurrent", "NRestarts", "NextElapseUSecMonotonic"),
+    *("TasksMax", "MemoryHigh", "MemoryMax", "CPUQuotaPerSecUSec"),
 )
 # systemd.time(7), as systemctl prints time spans.
 SPANS = {
@@ -89,10 +94,11 @@ def _look_at_app(
     socket = units.get(app.socket_unit(live), {}) if live else {}
     main = int(service.get("MainPID") or 0)
     tree = descendants(main) if main else {}
+    used = memory(service.get("MemoryCurrent", ""), tree) if main else None
     left = _seconds_left(app, units)
     stopping = {unit for unit, entry in units.items() if entry.get("ActiveState") == "deactivating"}
     lock = state["lock"]
-    events = app.events()
+    events = _audit.events(app)
     return {
         "app": app.name,
         "configured": settings is not None,
@@ -103,8 +109,8 @@ def _look_at_app(
             "running": running_workers(main, tree, single=made_for(app, live) == (1, "uvicorn")) if live else 0,
             "release": made_for(app, live)[0] if live else None,
         },
-        "nofile": {"running": open_files(main)},
-        "memory": memory(service.get("MemoryCurrent", ""), tree) if main else None,
+        "limits": limits(main, tree, service, used),
+        "memory": used,
         "restarts": int(service["NRestarts"]) if service.get("NRestarts", "").isdigit() else None,
         "health": _health(settings, live, http_port, https_port) if settings and live else None,
         "certificate": _certificate(settings) if settings else None,
@@ -125,12 +131,13 @@ def _look_at_app(
             "dead": lock["silent"] > LEASE,
         },
         "last_event": events[-1] if events else None,
+        "history": events[: -HISTORY - 1 : -1],
         "units": {
             "differ": differing_units(app, live) if live else [],
             "overridden": sorted(
                 path
                 for path in {*service.get("DropInPaths", "").split(), *socket.get("DropInPaths", "").split()}
-                if Path(path).parent.name.startswith(f"{app.name}@")
+                if Path(path).parent.name.startswith(f"{app.name}@") and not _is_ours(app, live, path)
             ),
             "reload_needed": "yes" in {service.get("NeedDaemonReload"), socket.get("NeedDaemonReload")},
         },
@@ -147,7 +154,7 @@ def _live(app: App, release: str, events: Iterable[Mapping[str, t.Any]]) -> dict
         record = app.metadata(release)
     now = time.time()
     switch = went_live(events, release)
-    proven, _ = app.marks()
+    proven, _bad = app.marks()
     since = _seconds(switch["time"]) if switch else proven.get(release)
     built_by = record.get("by", "")
     return {
@@ -163,7 +170,7 @@ def _live(app: App, release: str, events: Iterable[Mapping[str, t.Any]]) -> dict
 
 
 def went_live(events: Iterable[Mapping[str, t.Any]], release: str) -> Mapping[str, t.Any] | None:
-    """Find the last event by which a release became live. The first release of an app has none."""
+    """Find the last event by which a release became live."""
     found = [entry for entry in events if entry.get("release") == release]
     return next((entry for entry in reversed(found) if entry.get("event") in {"switched", "rolled back"}), None)
 
@@ -175,17 +182,20 @@ def _seconds(moment: str) -> float:
 def made_for(app: App, release: str) -> tuple[int | None, str]:
     """Return how many workers a release was made to run, and in which server, as its own files say."""
     folder = app.release(release)
-    if found := re.search(r"-m uvicorn .*?--workers (\d+)", _read(folder / "run"), re.DOTALL):
+    if found := re.search(r"\buvicorn .*?--workers (\d+)", _read(folder / "run"), re.DOTALL):
         return int(found.group(1)), "uvicorn"
     found = re.search(r"^workers = (\d+)$", _read(folder / "gunicorn.conf.py"), re.MULTILINE)
     return int(found.group(1)) if found else None, "gunicorn"
 
 
+def _is_ours(app: App, release: str, path: str) -> bool:
+    return path in {str(UNITS / f"{app.name}{suffix}") for suffix in units_of(app, release)}
+
+
 def differing_units(app: App, release: str) -> list[str]:
-    """Return the template units that are not as the release brought them."""
-    kept = app.release(release) / "units"
-    pairs = [(UNITS / f"{app.name}{path.name}", path) for path in sorted(kept.glob("*"))]
-    return [str(unit) for unit, path in pairs if _read(unit) != _read(path)]
+    """Return the units that are not as the release brought them."""
+    units = {UNITS / f"{app.name}{suffix}": text for suffix, text in sorted(units_of(app, release).items())}
+    return [str(unit) for unit, text in units.items() if _read(unit) != text]
 
 
 # -- its processes --------------------------------------------------------------------------------------------------
@@ -214,10 +224,42 @@ def running_workers(main: int, tree: Mapping[int, int], *, single: bool) -> int:
     return sum("multiprocessing.resource_tracker" not in _read(PROC / str(pid) / "cmdline") for pid in children)
 
 
-def open_files(main: int) -> int | None:
-    """Return how many files a process may have open."""
-    found = re.search(r"^Max open files\s+(\d+)", _read(PROC / str(main) / "limits"), re.MULTILINE)
-    return int(found.group(1)) if found else None
+def limits(
+    main: int, tree: Iterable[int], service: Mapping[str, str], memory_used: Mapping[str, t.Any] | None
+) -> dict[str, dict[str, int | None]]:
+    """Return what the instance really has of each limit, in the units of the option `limits`, and how much it uses.
+
+    nofile is of a process, so it is the one with the most open files that counts; the others are of all together.
+    """
+    quota = span(service.get("CPUQuotaPerSecUSec", ""))
+    mib = memory_used["mib"] if memory_used else None
+    used = {
+        "nofile": max((_entries(PROC / str(pid) / "fd") for pid in tree), default=None),
+        "tasks_max": sum(_entries(PROC / str(pid) / "task") for pid in tree) if main else None,
+        "memory_high": mib,
+        "memory_max": mib,
+        "cpu_quota": None,
+    }
+    running = {
+        "nofile": nofile_of(main, PROC),
+        "tasks_max": _number(service.get("TasksMax", "")),
+        "memory_high": _number(service.get("MemoryHigh", ""), MIB),
+        "memory_max": _number(service.get("MemoryMax", ""), MIB),
+        "cpu_quota": round(100 * quota) or None,
+    }
+    return {name: {"running": limit, "used": used[name]} for name, limit in running.items()}
+
+
+def _entries(folder: Path) -> int:
+    # A process may end while it is looked at.
+    with contextlib.suppress(OSError):
+        return len(os.listdir(folder))  # noqa: PTH208 - thousands of them, and only their number counts
+    return 0
+
+
+def _number(text: str, unit: int = 1) -> int | None:
+    """Read a limit of systemd's, which is a word where there is none."""
+    return int(text) // unit if text.isdigit() else None
 
 
 def memory(current: str, tree: Iterable[int]) -> dict[str, t.Any] | None:
@@ -247,15 +289,14 @@ def _health(settings: Settings, live: str, http_port: int, https_port: int) -> d
         tls=tls,
         certificate=settings["tls"].get("certificate_path"),
     )
-    wanted = settings["health"]
-    expected = Expectation(wanted["public_path"], wanted["status"], wanted["contains"], live)
-    answer = ask(target, expected, ATTEMPT_SECONDS)
+    expected = Expectation.of(settings["health"], live, public=True)
+    answer = ask(target, expected, expected.patience)
     if answer.release not in {None, live}:
         time.sleep(KEPT_SECONDS)
-        answer = ask(target, expected, ATTEMPT_SECONDS)
+        answer = ask(target, expected, expected.patience)
     return {
         "ok": not answer.problem,
-        "url": f"{target}{wanted['public_path']}",
+        "url": f"{target}{expected.path}",
         "status": answer.status,
         "release": answer.release,
         "seconds": round(answer.seconds, 4),
@@ -273,7 +314,7 @@ def _certificate(settings: Settings) -> dict[str, t.Any]:
         return {**found, "problem": f"there is no {path}"}
     try:
         command = ["openssl", "x509", "-in", path, "-noout", "-enddate"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = run(command)
         end = ssl.cert_time_to_seconds(done.stdout.strip().removeprefix("notAfter="))
     except (OSError, ValueError):
         return {**found, "problem": f"{path} cannot be read as a certificate"}

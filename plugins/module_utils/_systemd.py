@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-import subprocess
+import json
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from ansible_collections.paddock.fastapi.plugins.module_utils._command import run
 
 UNITS = Path("/etc/systemd/system")
 # How often, and how many seconds apart, the journal is read until it has settled.
@@ -22,7 +25,7 @@ class SystemdError(RuntimeError):
 
 def systemctl(*arguments: str) -> str:
     """Run systemctl and return what it printed."""
-    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
+    done = run(["systemctl", *arguments])
     if done.returncode:
         reason = (done.stderr or done.stdout).strip()
         raise SystemdError(f"systemctl {' '.join(arguments)}: {reason or f'exit code {done.returncode}'}")
@@ -37,6 +40,16 @@ def show(units: Sequence[str], *properties: str) -> dict[str, dict[str, str]]:
     blocks = systemctl("show", f"--property={wanted}", "--", *units).strip().split("\n\n")
     found = [dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line) for block in blocks]
     return {entry["Id"]: entry for entry in found if "Id" in entry}
+
+
+def nofile_of(pid: int, proc: Path = Path("/proc")) -> int | None:
+    """Return how many files a process may have open: systemd gives what the host allows, and says nothing of it."""
+    try:
+        limits = (proc / str(pid) / "limits").read_text(encoding="ascii")
+    except OSError:  # it has ended
+        return None
+    found = re.search(r"^Max open files\s+(\d+)", limits, re.MULTILINE)
+    return int(found.group(1)) if found else None
 
 
 def journal(unit: str, lines: int = 20, since: float | None = None) -> list[str]:
@@ -59,4 +72,17 @@ def journal(unit: str, lines: int = 20, since: float | None = None) -> list[str]
 
 
 def _read_journal(command: Sequence[str]) -> list[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, errors="replace").stdout.splitlines()
+    return [part for line in run(command).stdout.splitlines() for part in readable(line)]
+
+
+def readable(line: str) -> list[str]:
+    """Return what an instance logged as JSON (logs.py of the role service) as lines for people, all else as it is."""
+    if not line.startswith('{"time":'):
+        return [line]
+    try:
+        record = json.loads(line)
+        first = f"{record['level']} {record['logger']}: {record['message']}"
+        more = [record[name] for name in ("exception", "stack") if name in record]
+        return "\n".join([first, *more]).splitlines()
+    except (ValueError, KeyError, TypeError):  # an app's own JSON
+        return [line]

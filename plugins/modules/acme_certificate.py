@@ -16,7 +16,7 @@ description:
   - The CA is asked when there is no certificate, when the domains or the CA have changed, and when the one that is
     there should have been renewed long ago. Otherwise certbot's own timer renews it.
   - Before the CA is asked, each domain must answer on port 80 with a file that only this host has.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
   app:
     description: Name of the app.

@@ -13,7 +13,7 @@ version_added: 0.1.0
 description:
   - Chooses the release that was live before the present one, from what M(paddock.fastapi.host_facts) found.
   - A release that is marked bad is never chosen. No source is looked at, so none needs to be there.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
   app:
     description: Name of the app. It may be left out where the host has only one.

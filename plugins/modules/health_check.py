@@ -13,9 +13,10 @@ version_added: 0.1.0
 description:
   - Asks over the socket of an instance (the gate) or through the public listener of this host, with TLS,
     the real server name and the real Host header.
+  - A gate that is not passed is written into the app's log of rollouts.
   - Stops early when the instance has given up starting.
   - When it fails it says why first, then shows the last lines that the instance logged, with a hint for known causes.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
   app:
     description: Name of the app.
@@ -32,9 +33,14 @@ options:
     type: str
     required: true
   address:
-    description: Address of the public listener.
+    description: Address of the public listener, or a name that has one. The default is that of this host itself,
+      V(127.0.0.1) or V(::1).
     type: str
-    default: 127.0.0.1
+  family:
+    description: V(ipv4) or V(ipv6) to ask over that alone. With V(any), the first address that somebody listens at.
+    type: str
+    choices: [any, ipv4, ipv6]
+    default: any
   port:
     description: Port of the public listener.
     type: int
@@ -44,17 +50,13 @@ options:
       - File on the host with the certificate that the listener must show. Without it, plain HTTP is spoken.
       - With O(socket), where no TLS is spoken, the app is told by it that its clients use HTTPS, as NGINX tells it.
     type: path
-  path:
-    description: Path to ask for.
-    type: str
-    default: /healthz
-  status:
-    description: HTTP status that is healthy.
-    type: int
-    default: 200
-  contains:
-    description: Text that the body of a healthy answer contains.
-    type: str
+  health:
+    description:
+      - What a healthy answer is, as in the option C(health) of an app, with the same defaults.
+      - RV(ignore:path), RV(ignore:status), RV(ignore:contains), RV(ignore:pattern), RV(ignore:json),
+        RV(ignore:headers) and RV(ignore:max_seconds) count here; the README of the collection describes them.
+    type: dict
+    default: {}
   successes:
     description: How many healthy answers in a row it takes.
     type: int
@@ -63,6 +65,9 @@ options:
     description: Seconds that this may take.
     type: int
     default: 60
+  nofile:
+    description: With O(socket), open files that each process of the instance must have been given, or more.
+    type: int
   mark_bad:
     description: Mark the release bad if it is not healthy, so that it is not deployed again by accident.
     type: bool
@@ -92,6 +97,19 @@ EXAMPLES = r"""
     app: shop
     host: shop.example.com
     certificate: /etc/ssl/paddock/shop.crt
+
+- name: Check what the public sees over IPv6, and that the database is up
+  paddock.fastapi.health_check:
+    app: shop
+    host: shop.example.com
+    family: ipv6
+    certificate: /etc/ssl/paddock/shop.crt
+    successes: 3
+    health:
+      path: /readyz
+      json: {database.status: up}
+      headers: {Content-Type: application/json}
+      max_seconds: 0.5
 """
 
 RETURN = r"""
@@ -110,7 +128,9 @@ answer:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.paddock.fastapi.plugins.module_utils._audit import record
 from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report, telling
+from ansible_collections.paddock.fastapi.plugins.module_utils._host import nofile_ceiling
 from ansible_collections.paddock.fastapi.plugins.module_utils._instance import Instance
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._probe import (
@@ -120,6 +140,7 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._probe import (
     as_result,
     until_healthy,
 )
+from ansible_collections.paddock.fastapi.plugins.module_utils._settings import SettingsError, read_health
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import journal, show
 
 # An instance that died this often while it was asked will not come up by itself.
@@ -134,14 +155,14 @@ def main() -> None:
             "release": {"type": "str"},
             "socket": {"type": "path"},
             "host": {"type": "str", "required": True},
-            "address": {"type": "str", "default": "127.0.0.1"},
+            "address": {"type": "str"},
+            "family": {"type": "str", "choices": ["any", "ipv4", "ipv6"], "default": "any"},
             "port": {"type": "int", "default": 443},
             "certificate": {"type": "path"},
-            "path": {"type": "str", "default": "/healthz"},
-            "status": {"type": "int", "default": 200},
-            "contains": {"type": "str"},
+            "health": {"type": "dict", "default": {}},
             "successes": {"type": "int", "default": 1},
             "timeout": {"type": "int", "default": 60},
+            "nofile": {"type": "int"},
             "mark_bad": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -150,6 +171,10 @@ def main() -> None:
         module.exit_json(changed=False)
     wanted = module.params
     app = App.of(wanted["app"])
+    try:
+        health = read_health(app.name, wanted["health"])
+    except SettingsError as error:
+        module.fail_json(msg=str(error))
     release = wanted["release"] or app.live() or ""
     unit = app.service_unit(release)
     started = time.time()
@@ -164,11 +189,12 @@ def main() -> None:
             wanted["host"],
             socket=wanted["socket"],
             address=wanted["address"],
+            family=wanted["family"],
             port=wanted["port"],
             tls=bool(wanted["certificate"]),
             certificate=wanted["certificate"],
         ),
-        Expectation(wanted["path"], wanted["status"], wanted["contains"], wanted["release"]),
+        Expectation.of(health, wanted["release"], public=not wanted["socket"]),
         timeout=wanted["timeout"],
         successes=wanted["successes"],
         give_up=given_up if release else None,
@@ -176,7 +202,18 @@ def main() -> None:
     result = {"changed": False, "requests": requests, "answer": as_result(answer)}
     if healthy:
         if wanted["socket"] and release:
-            Instance(app, release).pass_gate()
+            instance = Instance(app, release)
+            given = instance.nofile() if wanted["nofile"] else None
+            if given and given < wanted["nofile"]:
+                ceiling, origin = nofile_ceiling()
+                reason = (
+                    f"limits.nofile: {wanted['nofile']} was asked for, and systemd gave {given}; "
+                    f"this host allows {ceiling}: ask for less, raise {origin}, "
+                    f"or look for what overrides {unit} (systemctl cat)"
+                )
+                record(app, "did not pass", release=release, before=app.live(), reason=reason, warn=module.warn)
+                module.fail_json(msg=f"app {app.name}: {reason}", **result)
+            instance.pass_gate()
         module.exit_json(**result)
     where = (
         "its own socket" if wanted["socket"] else f"{'https' if wanted['certificate'] else 'http'}://{wanted['host']}"
@@ -186,7 +223,8 @@ def main() -> None:
         reason += "\nHint: the app has no such path; set health.path to one that answers when the app can serve."
     if wanted["mark_bad"] and release:
         app.mark_bad(release, f"it did not pass its gate: {answer.problem}")
-        app.record("did not pass", release=release, reason=answer.problem)
+    if wanted["socket"] and release:
+        record(app, "did not pass", release=release, before=app.live(), reason=answer.problem, warn=module.warn)
     lines = telling(journal(unit, lines=200, since=started - 120)) if release else []
     module.fail_json(msg=report(reason, lines, f"Last lines of {unit}"), **result)
 

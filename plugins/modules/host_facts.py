@@ -14,7 +14,7 @@ description:
   - Gathers what the roles of this collection need of a host, and which releases of its apps lie there and run.
   - It takes a fifth of the time of M(ansible.builtin.setup).
   - It fails on a host that is not Linux, or that is not run by systemd, and says so.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
   apps:
     description: Names of the apps to look for.
@@ -86,7 +86,6 @@ ansible_facts:
             prepared: true
 """
 
-import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.paddock.fastapi.plugins.module_utils._host import (
@@ -111,7 +110,7 @@ def main() -> None:
         found = facts()
         found["apps"] = app_states(module.params["apps"])
         found["interpreters"] = {name: python_version(name) for name in module.params["interpreters"]}
-    except (UnsupportedHostError, SystemdError, subprocess.SubprocessError, OSError) as error:
+    except (UnsupportedHostError, SystemdError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, ansible_facts={"paddock": found})
 

@@ -17,7 +17,7 @@ description:
     M(paddock.fastapi.switch) makes it the live one.
   - With O(state=absent) the instance is stopped and disabled, and the units of the live release come back.
     The live release itself is refused.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
   app:
     description: Name of the app.
@@ -95,6 +95,7 @@ units:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.paddock.fastapi.plugins.module_utils._audit import record
 from ansible_collections.paddock.fastapi.plugins.module_utils._instance import Instance
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._lock import LockedError, holder, is_free, take
@@ -142,6 +143,9 @@ def main() -> None:
             instance.write_files(wanted["files"], wanted["units"])
             result["changed"] = instance.start() or bool(result["diff"])
     except (LockedError, SystemdError, OSError, KeyError) as error:
+        if wanted["state"] == "started" and not (module.check_mode or isinstance(error, LockedError)):
+            reason = f"it was not started: {error}"
+            record(app, "failed", release=wanted["release"], before=app.live(), reason=reason, warn=module.warn)
         module.fail_json(
             msg=f"app {app.name}: the instance of {wanted['release']} cannot be {wanted['state']}: {error}"
         )

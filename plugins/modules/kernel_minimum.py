@@ -13,7 +13,7 @@ version_added: 0.1.0
 description:
   - Sets whole-number kernel parameters (sysctl) that are below a minimum, now and for every boot.
   - What is high enough already is left alone, so another tool's higher value stays.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
   minimums:
     description: Least values by name of the parameter.
@@ -79,7 +79,7 @@ def read(name: str) -> int:
 def kept(text: str) -> dict[str, int]:
     """Read what the file keeps."""
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return {name.strip(): int(value) for name, _, value in pairs}
+    return {name.strip(): int(value) for name, _sign, value in pairs}
 
 
 def main() -> None:

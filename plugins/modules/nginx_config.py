@@ -16,7 +16,7 @@ description:
   - When the check fails, nothing has been touched. When NGINX cannot use what it accepted, such as an address that
     another program listens at, every file is put back. Either way NGINX goes on with what it has, and the error names
     the file or address at fault.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
   files:
     description: Contents by absolute path, below C(/etc/nginx).
@@ -83,7 +83,7 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._layout import wri
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl
 
 # What a file or link was: a link's target or a file's content; None if there was nothing.
-Former = tuple[t.Literal["link", "file"], bytes] | None
+Former = t.Optional[tuple[t.Literal["link", "file"], bytes]]  # noqa: UP045 - this is no annotation
 
 
 def former(path: Path) -> Former:

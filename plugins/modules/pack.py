@@ -16,7 +16,7 @@ description:
   - A directory gives what git does not ignore; a git URL the tree of its ref; a wheel, sdist or requirement itself.
   - Compares with what M(paddock.fastapi.host_facts) found, and tells what this host has yet to stage, with the sizes
     that fit the host.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
   facts:
     description: What M(paddock.fastapi.host_facts) found. Default is the fact RV(ignore:paddock).

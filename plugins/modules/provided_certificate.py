@@ -14,7 +14,7 @@ description:
   - Refuses a certificate that does not belong to its key, has expired, or is not valid yet.
   - Installs both files by two renames, one right after the other, so that a run which is killed leaves a pair.
   - Where there is NGINX, it must accept its configuration with them; if it does not, both files are as they were.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
   certificate:
     description: File of the certificate.

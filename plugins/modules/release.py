@@ -12,11 +12,11 @@ short_description: Build a release of an app
 version_added: 0.1.0
 description:
   - Sends the packed source of an app to a host and builds an immutable release from it in C(/srv/APP/releases/ID),
-    with its own virtual environment, byte code and environment file.
+    with its own virtual environment, byte code, environment file and credentials.
   - Hashes are checked where the source has a lock file or hashed requirements.
   - The server packages that the app does not pin itself are added as this collection pins them, by hash.
   - A release that lies there already is left alone. A build that fails leaves nothing behind.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
   app:
     description: One app, as M(paddock.fastapi.pack) returns it in RV(ignore:pending).
@@ -24,6 +24,10 @@ options:
     required: true
   env:
     description: Environment variables of the app. They reach the host as a file and are never shown.
+    type: dict
+    default: {}
+  credentials:
+    description: Secrets that the app reads from files, by name. They reach the host as a file and are never shown.
     type: dict
     default: {}
   index_url:
@@ -49,6 +53,21 @@ options:
     description: Seconds to wait for another rollout of the app to end.
     type: int
     default: 0
+  archive:
+    description: The packed source on the host. The action plugin sends it and fills this in, as all below.
+    type: path
+  environment:
+    description: File of O(env) on the host.
+    type: path
+  credentials_file:
+    description: File of O(credentials) on the host.
+    type: path
+  server_requirements:
+    description: File of the server packages on the host.
+    type: path
+  tracing_requirements:
+    description: File of the packages for traces on the host, for an app that has them.
+    type: path
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -96,6 +115,7 @@ import grp
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.paddock.fastapi.plugins.module_utils._audit import record
 from ansible_collections.paddock.fastapi.plugins.module_utils._build import Build, BuildError
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._lock import LockedError, take
@@ -106,6 +126,9 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "app": {"type": "dict", "required": True},
+            # The action plugin takes these two out, and sends them as files.
+            "env": {"type": "dict", "default": {}, "no_log": True},
+            "credentials": {"type": "dict", "default": {}, "no_log": True},
             "index_url": {"type": "str", "no_log": True},
             "extra_index_url": {"type": "str", "no_log": True},
             "uv": {"type": "path", "required": True},
@@ -114,7 +137,9 @@ def main() -> None:
             "lock_wait": {"type": "int", "default": 0},
             "archive": {"type": "path"},
             "environment": {"type": "path"},
+            "credentials_file": {"type": "path"},
             "server_requirements": {"type": "path"},
+            "tracing_requirements": {"type": "path"},
         },
         supports_check_mode=True,
     )
@@ -139,7 +164,12 @@ def main() -> None:
             release=release,
             archive=Path(module.params["archive"]),
             environment=Path(module.params["environment"]),
-            server_requirements=Path(module.params["server_requirements"]),
+            credentials=Path(module.params["credentials_file"]),
+            added_requirements=[
+                Path(module.params[name])
+                for name in ("server_requirements", "tracing_requirements")
+                if module.params[name]
+            ],
             group=grp.getgrnam(wanted["user"]).gr_gid,
             uv=module.params["uv"],
             cache=Path(module.params["cache"]),
@@ -162,6 +192,8 @@ def main() -> None:
         )
         build.run()
     except (BuildError, OSError, KeyError) as error:
+        reason = f"it was not built: {error}"
+        record(app, "failed", release=release, before=app.live(), reason=reason, warn=module.warn)
         module.fail_json(msg=f"app {app.name}: {error}")
     module.exit_json(**result, seconds=build.seconds)
 

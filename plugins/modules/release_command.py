@@ -11,10 +11,10 @@ module: release_command
 short_description: Run a command of a release as its app would
 version_added: 0.1.0
 description:
-  - Runs a command, such as a database migration, as the app's user, in the release's folder, with its environment,
-    its virtual environment first on the path, and no more rights than the app has.
+  - Runs a command, such as a database migration, as the app's user, in the release's folder, with its environment
+    and credentials, its virtual environment first on the path, and no more rights than the app has.
   - systemd runs it, so that it stops with everything it started when the time is over.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
   app:
     description: Name of the app, which is its user as well.
@@ -29,6 +29,17 @@ options:
     type: list
     elements: str
     required: true
+  writable:
+    description: Folders that it may write to.
+    type: list
+    elements: path
+    required: true
+  sandbox:
+    description:
+      - The app's option of this name, of which those parts count that say which files there are and who may use them.
+      - What it leaves out is as safe as can be.
+    type: dict
+    default: {}
   timeout:
     description: Seconds that it may take.
     type: int
@@ -51,6 +62,7 @@ EXAMPLES = r"""
     app: shop
     release: 20261122T154042Z-0a1b2c3d4e5f
     argv: [alembic, upgrade, head]
+    writable: [/srv/shop/shared]
 """
 
 RETURN = r"""
@@ -63,11 +75,15 @@ lines:
 """
 
 import shutil
-import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.paddock.fastapi.plugins.module_utils._audit import record
+from ansible_collections.paddock.fastapi.plugins.module_utils._command import run
 from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
+from ansible_collections.paddock.fastapi.plugins.module_utils._lock import holder
+
+YES_NO = {True: "yes", False: "no"}
 
 
 def main() -> None:
@@ -77,6 +93,8 @@ def main() -> None:
             "app": {"type": "str", "required": True},
             "release": {"type": "str", "required": True},
             "argv": {"type": "list", "elements": "str", "required": True},
+            "writable": {"type": "list", "elements": "path", "required": True},
+            "sandbox": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 3600},
         },
         supports_check_mode=True,
@@ -96,6 +114,7 @@ def main() -> None:
             msg=f"app {app.name}: there is no command {program!r} in the release; "
             "is the package that has it in the requirements?"
         )
+    sandbox = wanted["sandbox"]
     properties = {
         "User": app.name,
         "WorkingDirectory": str(source),
@@ -105,28 +124,26 @@ def main() -> None:
         ),
         "RuntimeMaxSec": str(wanted["timeout"]),
         "NoNewPrivileges": "yes",
-        "PrivateTmp": "yes",
+        "PrivateTmp": YES_NO[sandbox.get("private_tmp", True)],
         "ProtectSystem": "strict",
-        "ProtectHome": "yes",
-        "ReadWritePaths": f"{app.root}/shared",
+        "ProtectHome": YES_NO[sandbox.get("protect_home", True)],
+        "ReadWritePaths": " ".join(wanted["writable"]),
+        "SupplementaryGroups": " ".join(sandbox.get("supplementary_groups", [])),
         "UMask": "0027",
     }
     # systemd would expand $WORDS of a command line.
     command = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect"]
     command += [f"--property={name}={value}" for name, value in properties.items()]
-    done = subprocess.run(
-        [*command, *(word.replace("$", "$$") for word in (str(found), *wanted["argv"][1:]))],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    command += [f"--property=LoadCredential={value}" for value in app.load_credentials(wanted["release"])]
+    done = run([*command, *(word.replace("$", "$$") for word in (str(found), *wanted["argv"][1:]))], together=True)
     lines = done.stdout.splitlines()
     if done.returncode:
-        reason = f"app {app.name}: {' '.join(wanted['argv'])!r} failed with exit code {done.returncode}"
-        module.fail_json(msg=report(reason, lines[-30:], "Its last lines"), rc=done.returncode, lines=lines)
+        reason = f"{' '.join(wanted['argv'])!r} failed with exit code {done.returncode}"
+        if holder(app):  # as part of a rollout
+            record(app, "failed", release=wanted["release"], before=app.live(), reason=reason, warn=module.warn)
+        module.fail_json(
+            msg=report(f"app {app.name}: {reason}", lines[-30:], "Its last lines"), rc=done.returncode, lines=lines
+        )
     module.exit_json(changed=True, lines=lines)
 
 

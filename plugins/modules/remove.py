@@ -12,9 +12,10 @@ short_description: Take an app off a host
 version_added: 0.1.0
 description:
   - Stops and disables all instances of the app, and deletes its units, releases, certificate and key.
-  - What the app itself has written, C(/srv/APP/shared), stays, and so does its user, unless O(purge) is set.
-  - NGINX must no longer know the app; the playbook P(paddock.fastapi.remove#playbook) sees to that first.
-author: paddock.fastapi contributors
+  - What the app itself has written, C(/srv/APP/shared), stays, and so do its user and its log of rollouts, unless
+    O(purge) is set.
+  - NGINX must no longer know the app; the playbook C(paddock.fastapi.remove) sees to that first.
+author: paddock.fastapi contributors (@paddock)
 options:
   app:
     description: Name of the app.
@@ -61,19 +62,20 @@ deleted:
 import contextlib
 import pwd
 import shutil
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.paddock.fastapi.plugins.module_utils import _nginx
+from ansible_collections.paddock.fastapi.plugins.module_utils._audit import NAME
+from ansible_collections.paddock.fastapi.plugins.module_utils._command import run
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._lock import describe, holder, is_free
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import APP_NAME, NGINX_ROOT, TLS_ROOT
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import UNITS, SystemdError, show, systemctl
 
-# The app's own.
-KEPT = "shared"
+# The app's own, and what was rolled out of it.
+KEPT = {"shared", NAME}
 
 
 def main() -> None:
@@ -108,11 +110,16 @@ def main() -> None:
             with contextlib.suppress(SystemdError):  # most did not fail
                 systemctl("reset-failed", f"{name}@*", f"{name}-guard@*")
         if user:
-            subprocess.run(["userdel", name], check=True, capture_output=True, text=True)
-    except (SystemdError, OSError, subprocess.SubprocessError) as error:
-        reason = getattr(error, "stderr", None) or error
-        module.fail_json(msg=f"app {name}: it cannot be removed: {reason}\nRun again once that is mended.")
+            _delete_user(name)
+    except (SystemdError, OSError) as error:
+        module.fail_json(msg=f"app {name}: it cannot be removed: {error}\nRun again once that is mended.")
     module.exit_json(**result)
+
+
+def _delete_user(name: str) -> None:
+    done = run(["userdel", name])
+    if done.returncode:
+        raise OSError(done.stderr.strip() or f"userdel ended with {done.returncode}")
 
 
 def _units(name: str) -> list[str]:
@@ -127,12 +134,13 @@ def _units(name: str) -> list[str]:
 def _paths(app: App, *, purge: bool) -> list[Path]:
     """Return what lies on the host of the app."""
     found = [UNITS / f"{app.name}{suffix}" for suffix in ("@.service", "@.socket", "-guard@.service")]
+    found += UNITS.glob(f"{app.name}@?*.service.d")
     found += [Path(TLS_ROOT) / f"{app.name}{suffix}" for suffix in (".crt", ".key")]
     found += [Path(NGINX_ROOT) / f"{app.name}.users", *Path(NGINX_ROOT).glob(f"{app.name}.*.users")]
     if purge:
         found.append(app.root)
     elif app.root.is_dir():
-        found += [path for path in app.root.iterdir() if path.name != KEPT]
+        found += [path for path in app.root.iterdir() if path.name not in KEPT]
     return sorted(path for path in found if path.exists() or path.is_symlink())
 
 

@@ -14,7 +14,7 @@ description:
   - Every instance of the app that is not live is disabled now, and stopped by systemd itself after O(standby) seconds,
     by a transient timer. This happens though the control node has gone away.
   - Releases beyond O(keep) are deleted, the oldest first, never the live one nor one whose instance still runs.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
   app:
     description: Name of the app.
@@ -71,9 +71,9 @@ pruned:
 """
 
 import contextlib
-import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.paddock.fastapi.plugins.module_utils._command import run
 from ansible_collections.paddock.fastapi.plugins.module_utils._host import app_states
 from ansible_collections.paddock.fastapi.plugins.module_utils._instance import Instance
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, prunable
@@ -105,6 +105,7 @@ def main() -> None:
         for release in state["stale"]:
             _retire(app, release, module.params["standby"])
         for release in pruned:
+            Instance(app, release).forget()
             app.remove(release)
         give_back(app, module.params["lock"])
     except (LockedError, SystemdError, OSError) as error:
@@ -133,7 +134,7 @@ def _retire(app: App, release: str, standby: int) -> None:
         f"&& systemctl reset-failed {' '.join(units)} 2>/dev/null || true"
     )
     command += ["/bin/sh", "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run(command)
     if done.returncode:
         raise SystemdError(done.stderr.strip())
 

@@ -14,7 +14,7 @@ description:
   - Makes an ECDSA key (P-256) and a certificate for it with openssl, and makes them anew when they do not fit together,
     do not name exactly the wanted hosts, expire soon, or are signed by somebody else.
   - With O(placeholder=true) they only hold the place of what somebody else will put there, such as a CA's.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
   certificate:
     description: File of the certificate.

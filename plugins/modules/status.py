@@ -16,8 +16,13 @@ description:
   - On the control node it then compares with the settings. The settings of a release are those that the live one was
     made with if they give its digest. The source is compared as well, unless it is in git, which is not fetched.
   - M(paddock.fastapi.status_report) judges what was found, and shows it.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
+  apps:
+    description: Settings of the apps that are configured. The action plugin fills them in.
+    type: list
+    elements: dict
+    default: []
   http_port:
     description: Port of the public listener for plain HTTP.
     type: int
@@ -69,9 +74,10 @@ ansible_facts:
   description: One fact, RV(ignore:paddock), as M(paddock.fastapi.host_facts) returns it, without its apps.
   returned: success
   type: dict
+  sample:
+    paddock: {os_family: Debian, systemd: "257", nginx: 1.26.3, cpus: 2, memory_mb: 3900, nofile_ceiling: 1048576}
 """
 
-import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.paddock.fastapi.plugins.module_utils._host import UnsupportedHostError, facts
@@ -93,7 +99,7 @@ def main() -> None:
     try:
         host = facts()
         found = look(wanted["apps"], wanted["http_port"], wanted["https_port"])
-    except (UnsupportedHostError, SystemdError, subprocess.SubprocessError, OSError) as error:
+    except (UnsupportedHostError, SystemdError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, ansible_facts={"paddock": host}, **found)
 

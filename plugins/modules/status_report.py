@@ -16,7 +16,7 @@ description:
   - Each problem has a level. V(critical) is what users feel, or what cannot be told. V(warning) is what will hurt
     later, or what differs from the settings.
   - It is to be run once, for all hosts.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
   hosts:
     description: Names of the hosts to show, in this order.

@@ -19,8 +19,9 @@ description:
     is a rollback as well. If it waits to be retired, it no longer is. It is enabled before the link is changed, so that
     a reboot at any moment brings up what is live.
   - An instance of which a process has ended since it passed its gate is marked bad, and not switched to.
+  - What came of it is written into the app's log of rollouts, unless the release was live already.
   - The instance that was live is disabled, but keeps running for what it still has to answer.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options:
   app:
     description: Name of the app.
@@ -50,17 +51,12 @@ options:
   certificate:
     description: File on the host with the certificate that the listener must show. Without it, plain HTTP is spoken.
     type: path
-  path:
-    description: Path to ask for.
-    type: str
-    default: /healthz
-  status:
-    description: HTTP status that is healthy.
-    type: int
-    default: 200
-  contains:
-    description: Text that the body of a healthy answer contains.
-    type: str
+  health:
+    description:
+      - What a healthy answer is, as in the option C(health) of an app, with the same defaults.
+      - If the instance has to be started, RV(ignore:successes) is how many answers in a row its gate takes.
+    type: dict
+    default: {}
   successes:
     description: How many answers in a row must come from the release.
     type: int
@@ -72,6 +68,12 @@ options:
   bad:
     description: If given, the release that was live before is marked bad for this reason, once the switch is proven.
     type: str
+  reason:
+    description:
+      - Why, if this undoes a switch because another host failed. The app's log of rollouts says so.
+      - The release that was live for a moment is then none that a rollback would choose.
+    type: str
+    default: ""
   lock:
     description:
       - Who rolls out, as M(paddock.fastapi.pack) returns it. The lock of the app is taken or renewed for this run.
@@ -100,6 +102,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+app:
+  description: Name of the app.
+  returned: always
+  type: str
+  sample: shop
 before:
   description: Release that was live before; V(null) if there was none.
   returned: always
@@ -118,9 +125,11 @@ requests:
 """
 
 import contextlib
+import functools
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.paddock.fastapi.plugins.module_utils._audit import record
 from ansible_collections.paddock.fastapi.plugins.module_utils._hints import report, telling
 from ansible_collections.paddock.fastapi.plugins.module_utils._instance import Instance
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
@@ -132,6 +141,7 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._probe import (
     as_result,
     until_healthy,
 )
+from ansible_collections.paddock.fastapi.plugins.module_utils._settings import Settings, SettingsError, read_health
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, journal
 
 # After so many wrong answers of the new release it goes back, without waiting for the time to be over.
@@ -150,12 +160,11 @@ def main() -> None:
             "address": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "default": 443},
             "certificate": {"type": "path"},
-            "path": {"type": "str", "default": "/healthz"},
-            "status": {"type": "int", "default": 200},
-            "contains": {"type": "str"},
+            "health": {"type": "dict", "default": {}},
             "successes": {"type": "int", "default": 5},
             "timeout": {"type": "int", "default": 20},
             "bad": {"type": "str"},
+            "reason": {"type": "str", "default": ""},
             "lock": {"type": "dict"},
         },
         supports_check_mode=True,
@@ -164,9 +173,9 @@ def main() -> None:
     app = App.of(wanted["app"])
     release = wanted["release"]
     before = app.live()
-    by = (wanted["lock"] or {}).get("by", "")
     after = release if wanted["state"] == "live" else None if before == release else before
     result: dict[str, t.Any] = {
+        "app": app.name,
         "before": before,
         "live": after,
         "changed": before != after,
@@ -174,22 +183,29 @@ def main() -> None:
     }
     if module.check_mode or (after != release and before == after):
         module.exit_json(**result)
+    log = functools.partial(record, app, warn=module.warn)
+    event = "went back" if wanted["reason"] else "rolled back" if wanted["bad"] else "switched"
     if after is None:
         app.current.unlink()
+        log("went back", release=None, before=before, reason=wanted["reason"])
+        app.forget_proof(release)
         module.exit_json(**result)
     if release not in app.complete():
         module.fail_json(msg=f"app {app.name}: there is no release {release} on this host; deploy it first", **result)
     unchanged = result | {"live": before, "changed": False}
-    expected = Expectation(wanted["path"], wanted["status"], wanted["contains"], release)
     instance = Instance(app, release)
     try:
+        health = read_health(app.name, wanted["health"])
         take(app, wanted["lock"])
-        if problem := _start(instance, wanted, expected):
+        if problem := _start(instance, wanted, health):
+            log("did not pass", release=release, before=before, reason=problem)
             module.fail_json(msg=_told(app, release, f"cannot switch to {release}: {problem}"), **unchanged)
         # Enabled before the rename: a reboot at any moment brings up what is live.
         instance.enable()
         app.point_current(release)
-    except (LockedError, OSError, SystemdError) as error:
+    except (LockedError, OSError, SettingsError, SystemdError) as error:
+        if isinstance(error, OSError | SystemdError):
+            log("failed", release=release, before=before, reason=f"cannot switch to it: {error}")
         module.fail_json(msg=f"app {app.name}: cannot switch to {release}: {error}", **unchanged)
     target = Target(
         wanted["host"],
@@ -200,7 +216,7 @@ def main() -> None:
     )
     proven, requests, answer = until_healthy(
         target,
-        expected,
+        Expectation.of(health, release, public=True),
         timeout=wanted["timeout"],
         successes=wanted["successes"],
         interval=0.05,
@@ -209,32 +225,36 @@ def main() -> None:
     result |= {"requests": requests, "answer": as_result(answer)}
     if not proven:
         _go_back(app, release, before)
-        app.record("went back", by=by, release=before, before=release, reason=answer.problem)
+        log("went back", release=before, before=release, reason=answer.problem)
         state = f"{before} is live again" if before else "nothing is live, as before"
         reason = f"release {release} does not answer through {target}: {answer}\n{state}."
         module.fail_json(msg=_told(app, release, reason), **(result | {"live": before, "changed": False}))
     app.mark_proven(release)
     instance.forget_gate()
-    if before and before != release:
-        if wanted["bad"]:
-            app.mark_bad(before, wanted["bad"])
-        app.record("rolled back" if wanted["bad"] else "switched", by=by, release=release, before=before)
-        _disable(app, before)
+    if before != release:
+        log(event, release=release, before=before, reason=wanted["reason"])
+        _leave(app, before, wanted)
     module.exit_json(**result)
 
 
-def _start(instance: Instance, wanted: dict[str, t.Any], expected: Expectation) -> str:
+def _start(instance: Instance, wanted: Settings, health: Settings) -> str:
     """Have the instance run, and return what speaks against switching to it."""
     app, release = instance.app, instance.release
     if instance.ended_since_gate():
         app.mark_bad(release, ENDED)
-        app.record("did not pass", by=(wanted["lock"] or {}).get("by", ""), release=release, reason=ENDED)
         return ENDED
-    if not instance.start():
+    if not instance.start() and instance.passed_gate():
         return ""
-    # It did not run, or no longer: a standby instance may have been retired since it was chosen.
+    # It did not run, or no longer: a standby instance may have been retired since it was chosen. Or it runs because a
+    # run was killed before its gate.
     gate = Target(wanted["host"], socket=str(app.socket(release)), tls=bool(wanted["certificate"]))
-    proven, _, answer = until_healthy(gate, expected, timeout=wanted["timeout"], successes=1, interval=0.05)
+    proven, _count, answer = until_healthy(
+        gate,
+        Expectation.of(health, release, public=False),
+        timeout=wanted["timeout"],
+        successes=health["successes"],
+        interval=0.05,
+    )
     return "" if proven else f"over its own socket, {answer}"
 
 
@@ -266,6 +286,17 @@ def _go_back(app: App, release: str, before: str | None) -> None:
         app.current.unlink()
     if before != release:
         _disable(app, release)
+
+
+def _leave(app: App, before: str | None, wanted: Settings) -> None:
+    """Do with what was live as is wanted: it stays as what one may go back to, or not."""
+    if not before:
+        return
+    if wanted["bad"]:
+        app.mark_bad(before, wanted["bad"])
+    if wanted["reason"]:
+        app.forget_proof(before)
+    _disable(app, before)
 
 
 def _disable(app: App, release: str) -> None:

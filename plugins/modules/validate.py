@@ -13,8 +13,9 @@ version_added: 0.1.0
 description:
   - Reads C(fastapi_apps) of the host, option by option, and checks all of it before the host is asked anything.
   - Every mistake is named with its app, its option, what was written, and how to mend it. All are shown at once.
+  - C(fastapi_webhooks) is checked as well.
   - Sources are packed, so that whatever is wrong with one is seen here as well, and certificates are looked at.
-author: paddock.fastapi contributors
+author: paddock.fastapi contributors (@paddock)
 options: {}
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import datetime
+import typing as t
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+# Imported where it is used: whoever lists plugins need not have it, though ansible-core itself does.
+if t.TYPE_CHECKING:
+    from cryptography import x509
 
 
 class CertificateError(ValueError):
@@ -25,6 +27,8 @@ def check_pair(certificate: Path, key: Path, domains: list[str]) -> None:
 
     Raises CertificateError, whose message says what is wrong and how to mend it.
     """
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+
     leaf = _leaf(certificate)
     content = _read("key", key)
     try:
@@ -49,6 +53,8 @@ def check_pair(certificate: Path, key: Path, domains: list[str]) -> None:
 
 
 def _leaf(path: Path) -> x509.Certificate:
+    from cryptography import x509  # noqa: PLC0415
+
     content = _read("certificate", path)
     try:
         return x509.load_pem_x509_certificates(content)[0]
@@ -65,6 +71,8 @@ def _read(option: str, path: Path) -> bytes:
 
 
 def _names(leaf: x509.Certificate) -> set[str]:
+    from cryptography import x509  # noqa: PLC0415
+
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

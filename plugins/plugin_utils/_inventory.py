@@ -65,27 +65,49 @@ def read_settings(
                 )
             ]
         )
-    raw = task_vars[variable]
-    if isinstance(raw, str):
-        try:
-            raw = template(raw)
-        except AnsibleError as error:
-            reason = str(error).partition("\n")[0].rstrip(".")
-            raise SettingsError([Problem("?", "", f"{variable}: {reason}")]) from None
-    problems: list[Problem] = []
-    apps = [_template(app, template, problems) for app in raw] if isinstance(raw, list) else raw
+    apps, problems = read_list(task_vars[variable], template, variable, lambda _number, app: (app.get("name", "?"), ""))
     if problems:
         raise SettingsError(problems)
     return resolve(apps)
 
 
-def _template(app: t.Any, template: Callable[[t.Any], t.Any], problems: list[Problem]) -> t.Any:
-    if isinstance(app, str):  # an app that is a variable of its own
-        app = template(app)
-    if not isinstance(app, Mapping):
-        return app
-    name = str(app.get("name", "?"))
+def read_list(
+    raw: t.Any,
+    template: Callable[[t.Any], t.Any],
+    variable: str,
+    call: Callable[[int, Mapping[str, t.Any]], tuple[str, str]],
+) -> tuple[t.Any, list[Problem]]:
+    """Return what should be a list, each value of its entries templated by itself, and what went wrong with them.
 
+    call: returns the app that an entry is of, and where it is, from its number and itself.
+    Raises SettingsError if the whole of it is a template that fails.
+    """
+    if isinstance(raw, str):
+        try:
+            raw = template(raw)
+        except AnsibleError as error:
+            raise SettingsError([Problem("", variable, _in_short(error).rstrip("."))]) from None
+    if not isinstance(raw, list):
+        return raw, []
+    problems: list[Problem] = []
+    found = []
+    for number, item in enumerate(raw, start=1):
+        entry = template(item) if isinstance(item, str) else item  # one that is a variable of its own
+        if isinstance(entry, Mapping):
+            name, where = call(number, entry)
+            entry = _template(entry, template, problems, str(name), where)
+        found.append(entry)
+    return found, problems
+
+
+def _in_short(error: AnsibleError) -> str:
+    """Return what an error of a template says, without the template: some versions show all of it."""
+    return str(error).partition("\n")[0].partition(". String: ")[0]
+
+
+def _template(
+    entry: Mapping[str, t.Any], template: Callable[[t.Any], t.Any], problems: list[Problem], name: str, begins: str
+) -> t.Any:
     def walk(value: t.Any, where: str) -> t.Any:
         if isinstance(value, Mapping):
             return {str(key): walk(inner, f"{where}.{key}" if where else str(key)) for key, inner in value.items()}
@@ -94,15 +116,15 @@ def _template(app: t.Any, template: Callable[[t.Any], t.Any], problems: list[Pro
         try:
             result = template(value)
         except AnsibleUndefinedVariable as error:
-            reason = str(error).partition("\n")[0].rstrip(".")
+            reason = _in_short(error).rstrip(".")
             problems.append(Problem(name, where, f"{reason}; define it, in a vault file if it is a secret"))
         except AnsibleError as error:
-            problems.append(Problem(name, where, str(error).partition("\n")[0]))
+            problems.append(Problem(name, where, _in_short(error)))
         else:
             return plain(result)
         return ""
 
-    return walk(app, "")
+    return walk(entry, begins)
 
 
 def plain(value: t.Any) -> t.Any:
@@ -115,6 +137,11 @@ def plain(value: t.Any) -> t.Any:
         if isinstance(value, kind):
             return kind(value)
     return None if value is None else str(value)
+
+
+def registered(variables: Mapping[str, t.Any], name: str) -> dict[str, t.Any]:
+    """Return what a task has registered on a host, or nothing if it did not come to that."""
+    return t.cast("dict[str, t.Any]", plain(variables[name])) if name in variables else {}
 
 
 def with_files(apps: list[Settings], base: Path) -> list[Settings]:
@@ -210,13 +237,13 @@ def _control_node() -> str:
     return f"{socket.gethostname()} {boot.read_text(encoding='utf-8').strip() if boot.exists() else ''}".strip()
 
 
-def lock_for(states: Mapping[str, Mapping[str, t.Any]], wait: int) -> dict[str, t.Any]:
+def lock_for(states: Mapping[str, Mapping[str, t.Any]], wait: int, playbook: str) -> dict[str, t.Any]:
     """Return the lock that this run takes on a host, and which runs it knows to be dead.
 
-    states: what host_facts found, by app.
+    states: what host_facts found, by app. playbook: deploy or rollback, for those who are told of it.
     Raises SettingsError if a living rollout holds a lock, unless it is waited for.
     """
-    mine = Run().holder()
+    mine = {**Run().holder(), "playbook": playbook}
     others = {name: state["lock"] for name, state in states.items() if state["lock"]}
     dead = [held["run"] for held in others.values() if is_dead(held)]
     mine["dead"] = dead

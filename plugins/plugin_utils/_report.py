@@ -13,6 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 # The schema's version: it grows when a key changes its meaning or goes, not when one is added.
 VERSION = 1
 LEVELS = ["ok", "warning", "critical"]
+# Share of a limit from which on it is told that it is nearly, or quite, used up.
+NEARLY = 0.9
+# Of the last events, as many are shown to people.
+SHOWN_EVENTS = 3
+LIMITED = {
+    "nofile": "a process of it has {} files open",
+    "tasks_max": "it runs {} processes and threads",
+    "memory_high": "it uses {} MiB of memory",
+    "memory_max": "it uses {} MiB of memory",
+}
 
 Found = Mapping[str, t.Any]
 Files = Mapping[str, str]
@@ -119,6 +129,7 @@ def _judge_app(app: Found, path: str, certificate_days: int) -> Iterator[Problem
         yield from _judge_instance(app)
         yield from _judge_certificate(app["certificate"], certificate_days)
         yield from _judge_drift(app, path)
+        yield from _judge_sizes(app)
     elif app["configured"]:
         yield _problem("warning", "not_deployed", "it is not deployed yet")
     yield from _judge_rollout(app)
@@ -136,6 +147,10 @@ def _judge_instance(app: Found) -> Iterator[Problem]:
     workers = app["workers"]
     if app["running"] and workers["release"] and workers["running"] < workers["release"]:
         yield _problem("warning", "workers", f"{workers['running']} of {workers['release']} workers run")
+    for name, limit in app["limits"].items():
+        if limit["running"] and limit["used"] and limit["used"] >= NEARLY * limit["running"]:
+            text = f"{LIMITED[name].format(limit['used'])}, and its limits.{name} is {limit['running']}"
+            yield _problem("warning", "limits", text)
 
 
 def _judge_certificate(certificate: Found | None, warn_days: int) -> Iterator[Problem]:
@@ -166,12 +181,21 @@ def _judge_drift(app: Found, path: str) -> Iterator[Problem]:
         yield _problem("warning", "units", f"{override} overrides its unit")
     if app["units"]["reload_needed"]:
         yield _problem("warning", "units", "systemd has not read its units as they are now (systemctl daemon-reload)")
+
+
+def _judge_sizes(app: Found) -> Iterator[Problem]:
     if app.get("size_problem"):
         yield _problem("warning", "sizes", app["size_problem"])
-    for key, name, runs in (("workers", "workers", "release"), ("nofile", "open files", "running")):
-        found, wanted = app[key][runs], app[key]["configured"]
-        if found and wanted and found != wanted:
-            yield _problem("warning", key, f"it has {found} {name}; a new release on this host would have {wanted}")
+    workers, wanted = app["workers"]["release"], app["workers"]["configured"]
+    if workers and wanted and workers != wanted:
+        text = f"it has {workers} workers; a new release on this host would have {wanted}"
+        yield _problem("warning", "workers", text)
+    comparable = app["running"] and app["configured"] and not app.get("size_problem")
+    for name, limit in app["limits"].items():
+        if comparable and limit["running"] != limit["configured"]:
+            has, wanted = limit["running"] or "not set", limit["configured"] or "none"
+            text = f"its limits.{name} is {has}; a new release on this host would have {wanted}"
+            yield _problem("warning", "limits", text)
 
 
 def _judge_rollout(app: Found) -> Iterator[Problem]:
@@ -206,7 +230,7 @@ def table(document: Found) -> list[str]:
         for app in host["apps"]:
             rows.append((_row(host, app), [*about_host, *_notes(app)]))
             about_host = []
-    widths = [max(len(cells[column]) for cells, _ in rows) for column in range(len(HEADINGS))]
+    widths = [max(len(cells[column]) for cells, _notes_of in rows) for column in range(len(HEADINGS))]
     lines = []
     for cells, notes in rows:
         lines.append("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
@@ -256,10 +280,24 @@ def _notes(app: Found) -> Iterator[str]:
         yield f"can go back to: {', '.join(app['rollback'])}"
     for bad in app["bad"]:
         yield f"bad: {bad['release']}, {_first_line(bad['reason'])}"
-    last = app["last_event"]
-    known = {bad["release"] for bad in app["bad"]}
-    if last and last.get("event") in {"went back", "did not pass"} and last.get("release") not in known:
-        yield f"last rollout: {last['event']} at {last['time']}: {_first_line(last.get('reason', ''))}"
+    for event in app["history"][:SHOWN_EVENTS]:
+        yield f"history: {_in_words(event)}"
+
+
+def _in_words(event: Found) -> str:
+    """Write an event as a line."""
+    to = event.get("release") or "nothing"
+    what = {
+        "switched": f"switched to {to}",
+        "rolled back": f"rolled back to {to}",
+        "went back": f"went back to {to}",
+        "did not pass": f"{to} did not pass its gate",
+        "failed": f"{to} failed",
+    }[event["event"]]
+    after = "" if event.get("seconds") is None else f" after {span(event['seconds'])}"
+    by = f", by {event['by']}" if event.get("by") else ""
+    reason = f": {event['reason']}" if event.get("reason") else ""
+    return f"{event['time']} {what}{after}{by}{reason}"
 
 
 def _first_line(text: str) -> str:

@@ -29,8 +29,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 # What comes before the @ of a ref: an URL or scp-like address that has a path already.
 GIT_ADDRESS = re.compile(r"(?:https?|ssh|git|file)://[^/\s]*/\S+|[\w.-]+@[\w.-]+:\S+")
 GIT_SECONDS = 300
@@ -83,6 +81,9 @@ def classify(source: str, base: Path) -> str:
         raise SourceError(f"{path} is a file, but neither a wheel (.whl) nor an sdist (.tar.gz, .zip)")
     if "/" in source or source.startswith(("~", ".")) or source.endswith((".whl", ".tar.gz", ".zip")):
         raise SourceError(f"there is no {path}; paths are relative to the inventory's folder")
+    # ansible-core brings it; whoever only lists plugins need not have it.
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415
+
     try:
         requirement = Requirement(source)
     except InvalidRequirement:
@@ -252,8 +253,8 @@ def _git_says(folder: Path, *arguments: str) -> str:
 
 def _git_parts(source: str) -> tuple[str, str, str]:
     """Split a git source into its URL, its ref and a folder of the tree."""
-    address, _, folder = source.removeprefix("git+").partition("#subdirectory=")
-    url, _, ref = address.rpartition("@")
+    address, _separator, folder = source.removeprefix("git+").partition("#subdirectory=")
+    url, _at, ref = address.rpartition("@")
     if not ref or not GIT_ADDRESS.fullmatch(url):
         raise SourceError(
             f"{_without_password(source)!r} names no ref; write GIT-URL@REF with a tag, branch or commit, "

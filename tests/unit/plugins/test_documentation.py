@@ -15,10 +15,11 @@ from ansible.module_utils import basic
 from ansible_collections.paddock.fastapi.tests.unit.helpers import COLLECTION, ROOT, documentation
 
 PLUGINS = "ansible_collections.paddock.fastapi.plugins"
-# The action fills these in.
-INTERNAL = {"release": {"archive", "environment", "server_requirements"}, "status": {"apps"}}
-# The action keeps these to itself: they reach the host as a file.
-NOT_SENT = {"release": {"env"}}
+# The action fills these in, and takes them from nobody else.
+INTERNAL = {
+    "release": {"archive", "environment", "credentials_file", "server_requirements", "tracing_requirements"},
+    "status": {"apps"},
+}
 
 
 def names(kind: str) -> list[str]:
@@ -33,6 +34,7 @@ MODULES = names("modules")
 ACTIONS = names("action")
 ONLY_ACTIONS = [name for name in ACTIONS if not hasattr(load("modules", name), "main")]
 FILTERS = names("filter")
+CALLBACKS = names("callback")
 
 
 def options(kind: str, name: str) -> dict[str, dict[str, t.Any]]:
@@ -59,8 +61,9 @@ def specification(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, t.Any
 
 def test_there_are_plugins() -> None:
     assert len(MODULES) >= 12
-    assert ONLY_ACTIONS == ["choose_release", "pack", "status_report", "validate"]
+    assert ONLY_ACTIONS == ["choose_release", "notify", "pack", "status_report", "validate"]
     assert set(ACTIONS) <= set(MODULES), "every action is documented as a module"
+    assert CALLBACKS == ["rollout"]
     assert (COLLECTION / "galaxy.yml").is_file()
 
 
@@ -71,22 +74,19 @@ def test_options_are_as_documented(name: str, monkeypatch: pytest.MonkeyPatch) -
     spec = {
         option: {key: value for key, value in entry.items() if key in known}
         for option, entry in given["argument_spec"].items()
-        if option not in INTERNAL.get(name, set())
     }
     documented = {
         option: {key: value for key, value in entry.items() if key in known}
         for option, entry in options("modules", name).items()
-        if option not in NOT_SENT.get(name, set())
     }
     assert spec == documented
     assert given["supports_check_mode"] is True
-    assert all(option in given["argument_spec"] for option in INTERNAL.get(name, set()))
 
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_actions_take_what_is_documented(name: str) -> None:
     action = load("action", name).ActionModule
-    assert set(action._VALID_ARGS) == set(options("modules", name))  # noqa: SLF001
+    assert set(action._VALID_ARGS) == set(options("modules", name)) - INTERNAL.get(name, set())  # noqa: SLF001
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -102,9 +102,16 @@ def test_documentation_of_modules(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_returned_values_are_described(name: str) -> None:
-    returned = yaml.safe_load(load("modules", name).RETURN)
+    assert_described(yaml.safe_load(load("modules", name).RETURN))
+
+
+def assert_described(returned: dict[str, dict[str, t.Any]]) -> None:
+    """Check that each value is described, and shown as it may be: itself, or all that it contains."""
+    assert returned
     for value in returned.values():
         assert {"description", "returned", "type"} <= set(value)
+        if "sample" not in value:
+            assert_described(value["contains"])
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -128,4 +135,19 @@ def test_documentation_of_filters(name: str) -> None:
     assert positional == list(text["options"])
     assert len(inspect.signature(filters[name]).parameters) == len(positional)
     assert f"paddock.fastapi.{name}" in str(yaml.safe_load(plugin.EXAMPLES))
-    assert yaml.safe_load(plugin.RETURN)["_value"]["type"] in {"list", "dict"}
+    returned = yaml.safe_load(plugin.RETURN)
+    assert list(returned) == ["_value"]
+    assert_described(returned)
+    sample = returned["_value"]["sample"]
+    assert type(sample).__name__ == returned["_value"]["type"]
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_documentation_of_callbacks(name: str) -> None:
+    plugin = load("callback", name)
+    text = documentation(plugin.DOCUMENTATION)
+    assert (text["name"], text["type"]) == (name, plugin.CallbackModule.CALLBACK_TYPE)
+    assert f"paddock.fastapi.{name}" == plugin.CallbackModule.CALLBACK_NAME
+    assert text["short_description"][-1] != "."
+    assert {"description", "author", "version_added"} <= set(text)
+    assert f"stdout_callback = paddock.fastapi.{name}" in yaml.safe_load(plugin.EXAMPLES)["ansible.cfg"]

@@ -10,6 +10,7 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.paddock.fastapi.plugins.filter.app_settings import app_settings
+from ansible_collections.paddock.fastapi.plugins.filter.app_users import app_users
 from ansible_collections.paddock.fastapi.plugins.filter.rollouts import rollouts
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import public, resolve
 from ansible_collections.paddock.fastapi.tests.unit.helpers import an_app
@@ -32,6 +33,24 @@ def test_app_settings_names_mistakes(apps: t.Any, message: str) -> None:
     with pytest.raises(AnsibleFilterError) as caught:
         app_settings(apps)
     assert message in str(caught.value)
+
+
+HASHED = "$6$saltsaltsalt$" + "x" * 86
+
+
+def test_app_users() -> None:
+    app = an_app(users={"alice": HASHED}, paths={"/admin/": {"users": {"bob": HASHED}}, "/open": {"users": {}}})
+    found = app_users([app, an_app(name="blog", domains=["blog.example.com"])])
+    assert sorted(found.values()) == [f"alice:{HASHED}\n", f"bob:{HASHED}\n"]
+    (settings,) = app_settings([app])
+    named = {rules["users_file"] for rules in settings["locations"] if rules.get("users_file")}
+    assert set(found) == named, "what is written must be what NGINX is told to read"
+
+
+def test_app_users_names_mistakes() -> None:
+    with pytest.raises(AnsibleFilterError) as caught:
+        app_users([an_app(users={"alice": "geheim"})])
+    assert str(caught.value).startswith("app shop: users: the password of alice is not hashed")
 
 
 class HostVars(dict[str, t.Any]):

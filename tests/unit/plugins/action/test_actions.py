@@ -12,15 +12,19 @@ import subprocess
 import sys
 import typing as t
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from ansible import constants
+from ansible.errors import AnsibleActionFail
+from ansible_collections.paddock.fastapi.plugins.action import choose_release as choose_action
 from ansible_collections.paddock.fastapi.plugins.action import pack as pack_action
 from ansible_collections.paddock.fastapi.plugins.action import status as status_action
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import SettingsError, digest, resolve
 from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import fingerprint
-from ansible_collections.paddock.fastapi.tests.unit.helpers import AS_ROOT, LIVE, ROOT, an_app, write_files
+from ansible_collections.paddock.fastapi.tests.unit.helpers import AS_ROOT, LIVE, NEW, OLD, ROOT, an_app, write_files
+from ansible_collections.paddock.fastapi.tests.unit.plugins.plugin_utils.test_webhooks import receiving
 
 PYTHON = platform.python_version()
 HOST = {
@@ -42,8 +46,10 @@ HOST = {
     },
 }
 
+SIZED = {"nofile": 4096, "tasks_max": 1024, "memory_high": None, "memory_max": None, "cpu_quota": None}
 
-def play(folder: Path, tasks: list[dict[str, t.Any]], **variables: t.Any) -> tuple[int, str]:
+
+def play(folder: Path, tasks: list[dict[str, t.Any]], *, verbosity: str = "-vv", **variables: t.Any) -> tuple[int, str]:
     """Run tasks on two hosts that are this machine."""
     hosts = dict.fromkeys(["web1", "web2"], None)
     common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, **variables}
@@ -64,7 +70,7 @@ def play(folder: Path, tasks: list[dict[str, t.Any]], **variables: t.Any) -> tup
     }
     program = Path(sys.executable).with_name("ansible-playbook")
     done = subprocess.run(
-        [program, "-vv", "-i", "inventory.yml", "play.yml"],
+        [program, verbosity, "-i", "inventory.yml", "play.yml"],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -76,6 +82,7 @@ def play(folder: Path, tasks: list[dict[str, t.Any]], **variables: t.Any) -> tup
     return done.returncode, done.stdout
 
 
+@pytest.mark.slow
 def test_a_rollout(tmp_path: Path) -> None:
     write_files(tmp_path / "shop", {"shop/main.py": "app = None\n", "requirements.txt": ""})
     (tmp_path / "srv/releases").mkdir(parents=True)
@@ -107,6 +114,7 @@ def test_a_rollout(tmp_path: Path) -> None:
             "paddock.fastapi.release": {
                 "app": f"{{{{ packed.pending[0] | combine({{'root': '{tmp_path}/srv', 'user': '{group}'}}) }}}}",
                 "env": "{{ fastapi_apps[0].env }}",
+                "credentials": "{{ fastapi_apps[0].credentials }}",
                 "uv": str(uv),
                 "cache": str(tmp_path / "cache"),
             },
@@ -114,29 +122,31 @@ def test_a_rollout(tmp_path: Path) -> None:
             "when": AS_ROOT,
         },
     ]
-    app = an_app(source="shop", env={"KEY": "{{ key }}", "DEBUG": False})
+    app = an_app(source="shop", env={"KEY": "{{ key }}", "DEBUG": False}, credentials={"token": "{{ key }}"})
     code, output = play(tmp_path, tasks, fastapi_apps=[app], key='ge"he$im')
     assert code == 0, output
     assert "he$im" not in output
     results = [json.loads((tmp_path / f"{host}.json").read_text()) for host in ("web1", "web2")]
     assert results[0] == results[1], "hosts of one run must agree on the release and its archive"
     packed = results[0]["packed"]
-    assert "env" not in packed["apps"][0]
+    assert not {"env", "credentials"} & set(packed["apps"][0])
     assert "env" not in results[0]["validated"]["apps"][0]
     assert [entry["name"] for entry in results[0]["validated"]["apps"]] == ["shop"]
     todo = packed["pending"][0]
     assert (todo["release"], todo["live"], todo["built"]) == (packed["apps"][0]["release"], False, False)
-    assert (todo["workers"], todo["limits"]) == (3, {"nofile": 4096})
+    assert (todo["workers"], todo["limits"]) == (3, SIZED)
     assert todo["release"].endswith(f"Z-{todo['digest']}")
     assert not list((tmp_path / "local").glob("*")), "a run leaves nothing on the control node"
     assert not [path for path in tmp_path.iterdir() if "{" in path.name]
     if AS_ROOT:
         folder = tmp_path / "srv/releases" / todo["release"]
         assert (folder / "env").read_text() == 'DEBUG="false"\nKEY="ge\\"he\\$im"\n'
+        assert (folder / "credentials/token").read_text() == 'ge"he$im'
         assert (folder / "release.json").is_file()
         assert "web1 | changed" in output or "changed: [web1]" in output
 
 
+@pytest.mark.slow
 def test_mistakes_end_the_run_before_anything_is_sent(tmp_path: Path) -> None:
     app = an_app(source="gone", env={"KEY": "{{ vault_key }}"})
     code, output = play(
@@ -206,6 +216,72 @@ def test_the_recipe_covers_templates_and_server_packages(tmp_path: Path, monkeyp
     assert before not in found
 
 
+# -- notify ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", [False, True])
+def test_notify(tmp_path: Path, *, check: bool) -> None:
+    rolled_out = {
+        "pending": [{"name": "shop", "release": NEW}],
+        "lock": {"by": "alice@laptop", "since": "2026-11-22 15:40:42 UTC", "playbook": "rollback"},
+    }
+    failed = {"name": "Fail", "ansible.builtin.fail": {"msg": "no disk"}, "when": "inventory_hostname == 'web2'"}
+    notify = {
+        "name": "Tell",
+        "paddock.fastapi.notify": {"hosts": "{{ ansible_play_hosts_all }}", "result": "{{ result }}"},
+        "run_once": True,
+        "check_mode": check,
+    }
+
+    def tell(result: str) -> dict[str, t.Any]:
+        return {**notify, "vars": {"result": result}}
+
+    tasks: list[dict[str, t.Any]] = [
+        # Nothing is new yet.
+        tell("success"),
+        {
+            "name": "Find",
+            "ansible.builtin.set_fact": {"cacheable": True, "paddock": {"apps": {"shop": {"live": LIVE}}}},
+        },
+        {"name": "Roll out", "ansible.builtin.set_fact": {"app_rollout": rolled_out}},
+        tell("success"),
+        {"name": "Try", "block": [failed], "rescue": [tell("failure")]},
+    ]
+    with receiving() as server:
+        url = f"http://127.0.0.1:{server.server_address[1]}/services/ge{{{{ heim }}}}"
+        dead = {"url": "http://127.0.0.1:9/ge{{ heim }}", "headers": {"Authorization": "Bearer ge{{ heim }}"}}
+        code, output = play(
+            tmp_path, tasks, heim="heim-und-still", fastapi_webhooks=[{"url": url}, dead], verbosity="-vvvv"
+        )
+    assert code == 0, output
+    assert "heim-und-still" not in output
+    warning = "fastapi_webhooks[2] (http://127.0.0.1:9) was not told of the rollout of shop: Connection refused"
+    assert (warning in " ".join(output.split())) is not check
+    if check:
+        assert server.got == []
+        return
+    assert {path for path, _headers, _body in server.got} == {"/services/geheim-und-still"}
+    bodies = [body for _path, _headers, body in server.got]
+    assert [(body["result"], body["reason"]) for body in bodies] == [("success", ""), ("failure", "web2: no disk")]
+    for body in bodies:
+        assert (body["playbook"], body["by"], body["from"], body["to"]) == ("rollback", "alice@laptop", LIVE, NEW)
+        assert [host["host"] for host in body["hosts"]] == ["web1", "web2"]
+
+
+@pytest.mark.slow
+def test_mistakes_in_webhooks_end_the_run_with_those_in_apps(tmp_path: Path) -> None:
+    webhook = {"url": "https://hooks.example.com/geheim geheim", "on": ["sucess"]}
+    tasks = [{"name": "Validate", "paddock.fastapi.validate": None}]
+    code, output = play(tmp_path, tasks, fastapi_apps=[an_app(source="gone")], fastapi_webhooks=[webhook])
+    assert code != 0
+    said = " ".join(output.split())
+    for text in ("fastapi_webhooks[1].url: it is not a URL", "fastapi_webhooks[1].on: 'sucess'", "app shop: source: "):
+        assert text in said
+    assert "geheim" not in output
+    assert "Traceback" not in output
+
+
 # -- status ---------------------------------------------------------------------------------------------------------
 
 FOUND: dict[str, t.Any] = {
@@ -213,66 +289,87 @@ FOUND: dict[str, t.Any] = {
     "nginx": {"installed": True, "active": True, "enabled": True, "unloaded": False, "problem": "", "files": {}},
     "apps": [],
 }
-REPORT: dict[str, t.Any] = {
-    "name": "Report",
-    "paddock.fastapi.status_report": {"hosts": "{{ ansible_play_hosts_all }}"},
-    "run_once": True,
-}
+NOT_ENABLED = {**FOUND, "nginx": {**FOUND["nginx"], "enabled": False}}
+NOT_FOUND = {"msg": "no systemd"}
+# Each with what was found, the options, and whether it fails, or why.
+REPORTS: list[tuple[dict[str, t.Any], dict[str, str], bool | str]] = [
+    (FOUND, {"fail_on": "critical"}, False),
+    (FOUND, {"fail_on": "warning"}, False),
+    (NOT_ENABLED, {"fail_on": "critical"}, False),
+    (NOT_ENABLED, {"fail_on": "warning"}, True),
+    (NOT_FOUND, {"fail_on": "critical"}, True),
+    (NOT_FOUND, {"fail_on": "warning"}, True),
+    (NOT_FOUND, {"fail_on": "never"}, False),
+    (FOUND, {"format": "json", "output": "out.json"}, False),
+    (FOUND, {"format": "xml"}, "value of format must be one of: table, json, got: xml"),
+    (FOUND, {"fail_on": "ever"}, "value of fail_on must be one of: warning, critical, never, got: ever"),
+    (
+        FOUND,
+        {"output": "/nowhere/at/all"},
+        "-e output=/nowhere/at/all: it cannot be written: No such file or directory",
+    ),
+]
 
 
-def report(folder: Path, found: dict[str, t.Any], **options: t.Any) -> tuple[int, str]:
-    """Run status_report on what was found on both hosts."""
-    task = {**REPORT, "paddock.fastapi.status_report": {"hosts": "{{ ansible_play_hosts_all }}", **options}}
-    return play(folder, [task], status_found=found)
+# All in one worker, because of what they share.
+of_one_run = pytest.mark.xdist_group("reports")
 
 
-def test_a_report_is_shown_as_lines(tmp_path: Path) -> None:
-    code, output = report(tmp_path, FOUND)
-    assert code == 0, output
-    lines = output.splitlines()
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[dict[str, t.Any]]]:
+    """Make all reports in one run, and return its folder, what it said, and their results."""
+    folder = tmp_path_factory.mktemp("reports")
+    tasks: list[dict[str, t.Any]] = []
+    for number, (found, options, _failure) in enumerate(REPORTS):
+        # A path that is absolute stays as it is.
+        output = {"output": str(folder / options["output"])} if "output" in options else {}
+        tasks += [
+            {"name": "Find", "ansible.builtin.set_fact": {"status_found": found}},
+            {
+                "name": "Report",
+                "paddock.fastapi.status_report": {"hosts": "{{ ansible_play_hosts_all }}", **options, **output},
+                "run_once": True,
+                "ignore_errors": True,
+                "register": f"report_{number}",
+            },
+        ]
+    results = ", ".join(f"report_{number}" for number in range(len(REPORTS)))
+    copy = {"content": f"{{{{ [{results}] | to_json }}}}", "dest": f"{folder}/results.json", "mode": "0600"}
+    tasks.append({"name": "Keep", "ansible.builtin.copy": copy, "run_once": True})
+    code, said = play(folder, tasks)
+    assert code == 0, said
+    return folder, said, json.loads((folder / "results.json").read_text())
+
+
+@pytest.mark.slow
+@of_one_run
+@pytest.mark.parametrize("number", range(len(REPORTS)))
+def test_what_makes_a_report_fail(reported: tuple[Path, str, list[dict[str, t.Any]]], number: int) -> None:
+    _found, options, failure = REPORTS[number]
+    result = reported[2][number]
+    assert result.get("failed", False) is bool(failure)
+    if failure:
+        expected = f"; not well: web1, web2 (-e fail_on={options['fail_on']})" if failure is True else failure
+        assert expected in result["msg"]
+
+
+@pytest.mark.slow
+@of_one_run
+def test_a_report_is_shown_as_lines(reported: tuple[Path, str, list[dict[str, t.Any]]]) -> None:
+    lines = reported[1].splitlines()
     assert "2 hosts, 0 apps: all is well" in lines
-    assert [line.split()[:2] for line in lines if line.startswith("ok  ")] == [["ok", "web1"], ["ok", "web2"]]
+    shown = [line.split()[:2] for line in lines if line.startswith("ok  ")]
+    # Of those on FOUND that are shown: the first two.
+    assert shown == [["ok", "web1"], ["ok", "web2"]] * 2
+    assert "Traceback" not in reported[1]
 
 
-@pytest.mark.parametrize(
-    ("enabled", "fail_on", "fails"),
-    [
-        (True, "critical", False),
-        (True, "warning", False),
-        (False, "critical", False),
-        (False, "warning", True),
-        (None, "critical", True),
-        (None, "warning", True),
-        (None, "never", False),
-    ],
-)
-def test_what_makes_a_report_fail(tmp_path: Path, enabled: bool | None, fail_on: str, fails: bool) -> None:  # noqa: FBT001
-    found = {**FOUND, "nginx": {**FOUND["nginx"], "enabled": enabled}} if enabled is not None else {"msg": "no systemd"}
-    code, output = report(tmp_path, found, fail_on=fail_on)
-    assert bool(code) is fails, output
-    assert (f"; not well: web1, web2 (-e fail_on={fail_on})" in " ".join(output.split())) is fails
-
-
-def test_a_report_goes_to_a_file(tmp_path: Path) -> None:
-    code, output = report(tmp_path, FOUND, format="json", output=f"{tmp_path}/out.json")
-    assert code == 0, output
-    assert [host["host"] for host in json.loads((tmp_path / "out.json").read_text())["hosts"]] == ["web1", "web2"]
+@pytest.mark.slow
+@of_one_run
+def test_a_report_goes_to_a_file(reported: tuple[Path, str, list[dict[str, t.Any]]]) -> None:
+    folder, output, _results = reported
+    assert [host["host"] for host in json.loads((folder / "out.json").read_text())["hosts"]] == ["web1", "web2"]
     assert '"hosts"' not in output
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"format": "xml"}, "value of format must be one of: table, json, got: xml"),
-        ({"fail_on": "ever"}, "value of fail_on must be one of: warning, critical, never, got: ever"),
-        ({"output": "/nowhere/at/all"}, "-e output=/nowhere/at/all: it cannot be written: No such file or directory"),
-    ],
-)
-def test_mistakes_of_a_report(tmp_path: Path, options: dict[str, str], message: str) -> None:
-    code, output = report(tmp_path, FOUND, **options)
-    assert code != 0
-    assert message in output
-    assert "Traceback" not in output
 
 
 @pytest.fixture
@@ -337,8 +434,121 @@ def test_drift_of_a_source_that_cannot_be_told(shop: tuple[dict[str, t.Any], Pat
     ],
 )
 def test_sizes_that_a_new_release_would_have(options: dict[str, t.Any], expected: tuple[t.Any, t.Any, str]) -> None:
-    found: dict[str, t.Any] = {"workers": {"running": 2}, "nofile": {"running": 9}}
+    found: dict[str, t.Any] = {"workers": {"running": 2}, "limits": {"nofile": {"running": 9}}}
     status_action._add_sizes(found, resolve([an_app(**options)])[0], HOST)  # noqa: SLF001
-    assert (found["workers"]["configured"], found["nofile"]["configured"]) == expected[:2]
+    assert (found["workers"]["configured"], found["limits"]["nofile"]["configured"]) == expected[:2]
     assert found["size_problem"].startswith(expected[2])
     assert bool(found["size_problem"]) is bool(expected[2])
+
+
+# -- without a run of Ansible ---------------------------------------------------------------------------------------
+
+
+def act(module: t.Any, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Run an action as Ansible calls it, for a host with these variables."""
+    task = SimpleNamespace(args=arguments, async_val=0, check_mode=False, action=module.__name__)
+    connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
+    templar = SimpleNamespace(template=lambda value: value)
+    result: dict[str, t.Any] = module.ActionModule(task, connection, None, None, templar, None).run(None, variables)
+    return result
+
+
+BACK: dict[str, t.Any] = {
+    "live": NEW,
+    "releases": [OLD, LIVE, NEW],
+    "proven": {OLD: 1.0, LIVE: 2.0, NEW: 3.0},
+    "bad": {},
+    "warm": [LIVE],
+    "lock": None,
+}
+
+
+def going_back(arguments: dict[str, t.Any], *names: str, **state: t.Any) -> dict[str, t.Any]:
+    """Choose what a host with these apps, all of them in one state, goes back to."""
+    apps = [an_app(name=name, domains=[f"{name}.example.com"], env={"A": "geheim"}) for name in names or ["shop"]]
+    states = {app["name"]: {**BACK, **state} for app in apps}
+    variables = {"fastapi_apps": apps, "ansible_facts": {"paddock": {"apps": states}}}
+    return act(choose_action, arguments, variables)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names", "expected"),
+    [
+        ({}, ["shop"], ("shop", LIVE, True)),
+        ({"release": OLD}, ["shop"], ("shop", OLD, False)),
+        ({"app": "blog"}, ["shop", "blog"], ("blog", LIVE, True)),
+    ],
+)
+def test_choosing_what_to_go_back_to(
+    arguments: dict[str, t.Any], names: list[str], expected: tuple[str, str, bool]
+) -> None:
+    found = going_back(arguments, *names)
+    (target,) = found["pending"]
+    assert (target["name"], target["release"], target["warm"]) == expected
+    assert [app["name"] for app in found["apps"]] == [target["name"]]
+    assert target["rolled_back"] == f"it was rolled back from at {found['lock']['since']} by {found['lock']['by']}"
+    assert (found["changed"], target["live"], "geheim" in str(found)) == (False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names", "state", "message"),
+    [
+        ({}, ["shop", "blog"], {}, "this host has the apps shop, blog; say with -e app=NAME which is to go back"),
+        ({"app": "shpo"}, ["shop"], {}, "there is no app 'shpo'; this host has shop"),
+        ({}, ["Shop"], {}, "app Shop: name: 'Shop' is not valid"),
+        ({"release": NEW}, ["shop"], {}, f"app shop: release {NEW} is live already"),
+        ({}, ["shop"], {"proven": {}}, "app shop: there is no earlier good release on this host to go back to"),
+        (
+            {},
+            ["shop"],
+            {"lock": {"run": "r", "by": "ops", "control": "c", "pid": 1, "since": "today", "silent": 1}},
+            "app shop: ops (process 1 there) is rolling it out since today",
+        ),
+        ({"relase": NEW}, ["shop"], {}, "relase"),
+    ],
+)
+def test_nothing_to_go_back_to(
+    arguments: dict[str, t.Any], names: list[str], state: dict[str, t.Any], message: str
+) -> None:
+    with pytest.raises(AnsibleActionFail) as caught:
+        going_back(arguments, *names, **state)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_status_has_what_is_configured_beside_what_runs(
+    shop: tuple[dict[str, t.Any], Path], monkeypatch: pytest.MonkeyPatch, *, configured: bool
+) -> None:
+    _app, base = shop
+    sent: list[dict[str, t.Any]] = []
+    rollout = {"control": "elsewhere", "pid": 1, "dead": True}
+    found = {
+        "app": "shop" if configured else "blog",
+        "live": {"release": LIVE, "fingerprint": "older"},
+        "releases": [LIVE],
+        "rollout": rollout,
+        "workers": {"running": 2},
+        "limits": {"nofile": {"running": 9}},
+    }
+
+    def execute(_self: t.Any, name: str, module_args: dict[str, t.Any], **_rest: t.Any) -> dict[str, t.Any]:
+        sent.append({"name": name, **module_args})
+        return {"apps": [found], "ansible_facts": {"paddock": HOST}}
+
+    monkeypatch.setattr(status_action.ActionModule, "_execute_module", execute)
+    variables = {"fastapi_apps": [an_app(source="shop", env={"A": "geheim"})], "inventory_dir": str(base)}
+    result = act(status_action, {"http_port": 81}, variables)["apps"][0]
+    assert (sent[0]["name"], sent[0]["http_port"]) == ("paddock.fastapi.status", 81)
+    assert "geheim" not in str(sent)
+    assert result["rollout"]["dead"] is True
+    assert result["workers"] == {"running": 2, "configured": 3 if configured else None}
+    assert result["limits"]["nofile"] == {"running": 9, "configured": 4096 if configured else None}
+    if configured:
+        assert (result["drift"]["settings"], result["drift"]["source"]) == (True, True)
+    else:
+        assert result["drift"] is None
+
+
+def test_status_of_what_is_written_wrong() -> None:
+    with pytest.raises(AnsibleActionFail, match="fastapi_apps is not defined for this host"):
+        act(status_action, {}, {})

@@ -27,6 +27,7 @@ gunicorn==27.0.1 --hash=sha256:cc
 uvicorn-worker==0.4.0 \\
     --hash=sha256:dd
 """
+CREDENTIALS = {"token": "ge\r\nhéim\n", "api.key": "x"}
 # Makes the environment as uv does, with what the test wants installed, and notes how it was called.
 UV = """
 case "$*" in
@@ -54,6 +55,7 @@ class Case:
         self.app.releases.mkdir(parents=True)
         self.uv()
         (folder / "env").write_bytes(b'A="1\r\n2"\n')
+        (folder / "credentials").write_text(json.dumps(CREDENTIALS))
         (folder / "server.txt").write_text(SERVER)
         source = folder / "source"
         (source / "shop").mkdir(parents=True)
@@ -75,7 +77,8 @@ class Case:
             release=NEW,
             archive=self.folder / "archive.tar.gz",
             environment=self.folder / "env",
-            server_requirements=self.folder / "server.txt",
+            credentials=self.folder / "credentials",
+            added_requirements=[self.folder / "server.txt"],
             group=GROUP,
             uv=str(self.programs.folder / "uv"),
             cache=self.folder / "cache",
@@ -139,11 +142,24 @@ def test_a_release_as_the_app_and_nginx_find_it(case: Case) -> None:
     folder = case.app.release(NEW)
     modes = {
         name: (folder / name).stat().st_mode & 0o7777
-        for name in (".", "env", "src", "src/shop", "src/shop/main.py", "src/tool", "venv", "release.json")
+        for name in (
+            ".",
+            "env",
+            "credentials",
+            "credentials/token",
+            "src",
+            "src/shop",
+            "src/shop/main.py",
+            "src/tool",
+            "venv",
+            "release.json",
+        )
     }
     assert modes == {
         ".": 0o751,
         "env": 0o600,
+        "credentials": 0o700,
+        "credentials/token": 0o600,
         "src": 0o750,
         "src/shop": 0o750,
         "src/shop/main.py": 0o640,
@@ -152,9 +168,11 @@ def test_a_release_as_the_app_and_nginx_find_it(case: Case) -> None:
         "release.json": 0o640,
     }
     assert (folder / "env").read_bytes() == b'A="1\r\n2"\n'
+    kept = {path.name: path.read_bytes().decode() for path in (folder / "credentials").iterdir()}
+    assert kept == CREDENTIALS
     assert (folder / "src/link").readlink() == Path("shop/main.py")
     assert (folder / "src/shop/main.py").stat().st_mtime == created(NEW)
-    owned = [folder, *(folder / name for name in modes if name != "env")]
+    owned = [folder, *(folder / name for name in modes if not name.startswith(("env", "cred")))]
     assert {(path.stat().st_uid, path.stat().st_gid) for path in owned} == {(os.geteuid(), GROUP)}
     assert case.app.complete() == [NEW]
 
@@ -166,6 +184,30 @@ def test_owners_and_modes_do_not_depend_on_the_version_of_python(case: Case, mon
     case.build().run()
     found = (case.app.release(NEW) / "src/shop").stat()
     assert (found.st_mode & 0o7777, found.st_gid) == (0o750, GROUP)
+
+
+def test_an_sdk_beside_an_api_of_another_version(case: Case) -> None:
+    """The build says what to do, before anything that does not fit is installed."""
+    tracing = case.folder / "tracing.txt"
+    tracing.write_text("opentelemetry-api==1.45.2 \\\n    --hash=a\nopentelemetry-sdk==1.45.2 \\\n    --hash=b\n")
+
+    def build() -> None:
+        made = case.build()
+        made.added_requirements = [case.folder / "server.txt", tracing]
+        made.run()
+
+    case.uv(installed="opentelemetry_api-1.44.0")
+    with pytest.raises(BuildError) as caught:
+        build()
+    assert str(caught.value) == (
+        "tracing would add opentelemetry-sdk 1.45.2, and the app has opentelemetry-api 1.44.0; add opentelemetry-sdk "
+        "and opentelemetry-exporter-otlp-proto-http to its requirements, or pin opentelemetry-api==1.45.2 there"
+    )
+    assert case.app.complete() == []
+    for fits in ("opentelemetry_api-1.45.2", "opentelemetry_api-1.44.0 opentelemetry_sdk-1.44.0", ""):
+        case.uv(installed=fits)
+        build()
+        shutil.rmtree(case.app.release(NEW))
 
 
 def test_the_record(case: Case) -> None:
@@ -331,3 +373,40 @@ def test_what_an_interrupted_build_left_is_cleared_first(case: Case) -> None:
     case.build().run()
     assert sorted(os.listdir(case.app.releases)) == [NEW, "lost+found", "notes"]
     assert not (case.app.release(NEW) / "half").exists()
+
+
+def test_nginx_may_read_static_files_and_nothing_beside_them(case: Case) -> None:
+    build = case.build()
+    build.static = ["shop/static"]
+    for name in ("shop/static/css/a.css", "shop/main.py"):
+        path = build.folder / "src" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        path.chmod(0o640)
+    for folder in ("", "shop", "shop/static", "shop/static/css"):
+        (build.folder / "src" / folder).chmod(0o750)
+    (build.folder / "src/shop/static/link").symlink_to("../main.py")
+    build._publish()  # noqa: SLF001
+    modes = {str(path.relative_to(build.folder)): path.stat().st_mode & 0o777 for path in build.folder.rglob("*")}
+    assert modes == {
+        "src": 0o751,
+        "src/shop": 0o751,
+        "src/shop/main.py": 0o640,
+        "src/shop/static": 0o755,
+        "src/shop/static/css": 0o755,
+        "src/shop/static/css/a.css": 0o644,
+        "src/shop/static/link": 0o640,
+    }
+
+
+@pytest.mark.parametrize("static", ["gone", "main.py", "outside"])
+def test_static_files_that_are_not_there(case: Case, static: str) -> None:
+    build = case.build()
+    build.static = [static]
+    source = build.folder / "src"
+    source.mkdir(parents=True)
+    (source / "main.py").touch()
+    (source / "outside").symlink_to("/etc")
+    with pytest.raises(BuildError) as caught:
+        build._publish()  # noqa: SLF001
+    assert str(caught.value).startswith(f"the source has no folder {static!r} to serve")

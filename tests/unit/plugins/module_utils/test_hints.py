@@ -9,6 +9,7 @@ import re
 
 import pytest
 from ansible_collections.paddock.fastapi.plugins.module_utils._hints import HINTS, hint, report
+from ansible_collections.paddock.fastapi.tests.unit.helpers import NEW
 
 MESSAGES: list[tuple[str, str]] = [
     (
@@ -30,9 +31,26 @@ MESSAGES: list[tuple[str, str]] = [
         "this looks like a WSGI app (Flask, Django's wsgi.py); ",
     ),
     ("TypeError: X.__call__() missing 1 required positional argument: 'start_response'", "this looks like a WSGI app"),
+    ("KeyError: 'CREDENTIALS_DIRECTORY'", "the app wants a credential that it does not have: "),
+    (
+        f"FileNotFoundError: [Errno 2] No such file or directory: '/run/credentials/shop@{NEW}.service/token'",
+        "the app wants a credential that it does not have: ",
+    ),
     ("KeyError: 'DATABASE_URL'", "the app wants the environment variable DATABASE_URL: "),
     ("sqlite3.OperationalError: unable to open database file", "SQLite cannot open its file: "),
     ("OSError: [Errno 30] Read-only file system: '/srv/shop/x.log'", "/srv/shop/x.log is not writable for the app: "),
+    (
+        "shop@x.service: Failed to set up mount namespacing: /run/systemd/unit-root/data: No such file or directory",
+        "there is no folder /data on the host: ",
+    ),
+    ("Failed to set up mount namespacing: /data/a: No such file or directory", "there is no folder /data/a on the "),
+    (
+        "shop@x.service: Failed to determine supplementary groups: Operation not permitted",
+        "a group of sandbox.supplementary_groups is not there: ",
+    ),
+    ("MemoryError: Cannot allocate write+execute memory for ffi.callback().", "the app makes code at run time: "),
+    ("LLVM ERROR: Unable to allocate section memory!", "the app makes code at run time: "),
+    ("OSError: [Errno 97] Address family not supported by protocol", "the app wants a socket of an unusual kind: "),
     ("OSError: [Errno 98] Address already in use", "another process has this address; "),
     ("error: failed to create directory: No space left on device (os error 28)", "the disk is full: "),
     ("  × Failed to download `h11==0.16.0`\n  ╰─▶ Hash mismatch for `h11==0.16.0`", "a downloaded file is not the one"),

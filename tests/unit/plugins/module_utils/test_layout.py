@@ -306,18 +306,6 @@ def test_marks(three: App) -> None:
     assert three.marks()[1] == {}
 
 
-def test_the_log_of_rollouts(three: App) -> None:
-    assert three.events() == []
-    three.record("switched", release=NEW, before=OLD)
-    three.record("rolled back", release=OLD, before=NEW)
-    with (three.root / "rollouts.jsonl").open("a") as file:
-        file.write('{"event": "cut short by a full disk')
-    assert [(entry["event"], entry["release"], entry["before"]) for entry in three.events()] == [
-        ("switched", NEW, OLD),
-        ("rolled back", OLD, NEW),
-    ]
-
-
 STATE: dict[str, t.Any] = {
     "live": NEW,
     "releases": [OLD, LIVE, NEW],

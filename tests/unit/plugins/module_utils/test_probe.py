@@ -41,6 +41,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         if release:
             self.send_header("X-Paddock-Release", release)
+        for name, value in self.server.headers:
+            self.send_header(name, value)
         self.end_headers()
         with contextlib.suppress(OSError):
             self.wfile.write(content)
@@ -58,20 +60,26 @@ class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, reply: Reply, path: Path | None = None) -> None:
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __init__(self, reply: Reply, path: Path | None = None, address: str = "127.0.0.1") -> None:
         self.reply = reply
         self.seen: list[tuple[str, dict[str, str]]] = []
         if path:
             self.address_family = socket.AF_UNIX
-        super().__init__(t.cast("t.Any", str(path)) if path else ("127.0.0.1", 0), _Handler)
+        elif ":" in address:
+            self.address_family = socket.AF_INET6
+        super().__init__(t.cast("t.Any", str(path)) if path else (address, 0), _Handler)
 
     def handle_error(self, *_arguments: t.Any) -> None:
         """Say nothing: a client that goes away is no error."""
 
 
 @contextlib.contextmanager
-def serving(reply: Reply, path: Path | None = None, certificate: Path | None = None) -> Iterator[Server]:
-    server = Server(reply, path)
+def serving(
+    reply: Reply, path: Path | None = None, certificate: Path | None = None, address: str = "127.0.0.1"
+) -> Iterator[Server]:
+    server = Server(reply, path, address)
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
@@ -124,6 +132,130 @@ def test_answers_are_compared_with_what_is_expected(expected: Expectation, probl
         "User-Agent": "paddock-probe",
         "Connection": "close",
     }
+
+
+DOCUMENT = (
+    '{"status": "ok", "ready": true, "load": 1, "none": null, "checks": [{"name": "db", "ok": false}], "a b": 1.5}'
+)
+HEADERS = (("Content-Type", "application/json; charset=utf-8"), ("X-Empty", ""), ("Vary", "A"), ("Vary", "B"))
+LONG = "x" * 200
+
+
+@pytest.mark.parametrize(
+    ("expected", "problem"),
+    [
+        ({"pattern": r'"status":\s+"(ok|fine)"'}, ""),
+        ({"pattern": "^ok"}, "but its body does not match '^ok'"),
+        ({"json": {}}, ""),
+        ({"json": {"status": "ok", "checks.0.name": "db", "checks.0.ok": False, "none": None, "a b": 1.5}}, ""),
+        ({"json": {"load": 1.0}}, ""),
+        ({"json": {"status": "down"}}, 'but status in its JSON is "ok" instead of "down"'),
+        ({"json": {"checks.0.ok": True}}, "but checks.0.ok in its JSON is false instead of true"),
+        ({"json": {"ready": 1}}, "but ready in its JSON is true instead of 1"),
+        ({"json": {"load": True}}, "but load in its JSON is 1 instead of true"),
+        ({"json": {"load": "1"}}, 'but load in its JSON is 1 instead of "1"'),
+        ({"json": {"none": "x"}}, 'but none in its JSON is null instead of "x"'),
+        ({"json": {"gone": "ok"}}, 'but its JSON has no gone, which should be "ok"'),
+        ({"json": {"checks.1.ok": True}}, "but its JSON has no checks.1.ok, which should be true"),
+        ({"json": {"checks.-1.ok": True}}, "but its JSON has no checks.-1.ok, which should be true"),
+        ({"json": {"status.0": "o"}}, 'but its JSON has no status.0, which should be "o"'),
+        ({"json": {"checks": "x"}}, 'but checks in its JSON is [{"name": "db", "ok": false}] instead of "x"'),
+        ({"headers": {"content-type": "application/json", "X-Empty": None, "Vary": "A, B"}}, ""),
+        ({"headers": {"X-Gone": ""}}, "but without the header X-Gone"),
+        (
+            {"headers": {"Content-Type": "text/html"}},
+            "but its header Content-Type is 'application/json; charset=utf-8' and lacks 'text/html'",
+        ),
+        ({"headers": {"X-Empty": 0}}, "but its header X-Empty is '' and lacks '0'"),
+        ({"max_seconds": 2}, ""),
+        # The first that is wrong is told.
+        ({"status": 201, "json": {"status": "down"}}, "instead of 201"),
+    ],
+)
+def test_all_that_an_answer_may_have_to_be(expected: dict[str, t.Any], problem: str) -> None:
+    with serving(lambda _request: (200, DOCUMENT, NEW)) as server:
+        server.headers = HEADERS
+        found = ask(plain(server), Expectation(**expected), 5).problem
+    separator = " " if problem.startswith("instead") else ", "
+    assert found == (f"/healthz answered 200{separator}{problem}" if problem else "")
+
+
+@pytest.mark.parametrize("body", ["", "ok", '{"status": "ok"', "<html>"])
+def test_a_body_that_is_not_json(body: str) -> None:
+    with serving(lambda _request: (200, body, NEW)) as server:
+        problem = ask(plain(server), Expectation(json={"status": "ok"}), 5).problem
+    assert problem == "/healthz answered 200, but its body is not JSON"
+
+
+def test_of_what_is_wrong_no_more_is_told_than_helps() -> None:
+    with serving(lambda _request: (200, f'{{"status": "{LONG}"}}', NEW)) as server:
+        server.headers = (("X-Long", LONG),)
+        wrong_json = ask(plain(server), Expectation(json={"status": "y"}), 5).problem
+        wrong_header = ask(plain(server), Expectation(headers={"X-Long": "y"}), 5).problem
+    shown = "x" * 99
+    assert wrong_json == f'/healthz answered 200, but status in its JSON is "{shown}… instead of "y"'
+    assert wrong_header == f"/healthz answered 200, but its header X-Long is '{shown}… and lacks 'y'"
+
+
+@pytest.mark.parametrize(("seconds", "most", "fine"), [(0, 0.25, True), (0.3, 0.25, False), (0.3, 5, True)])
+def test_an_answer_that_comes_late_is_told_from_none(seconds: float, most: float, *, fine: bool) -> None:
+    def late(_request: int) -> tuple[int, str, str]:
+        time.sleep(seconds)
+        return 200, "", NEW
+
+    expected = Expectation(max_seconds=most)
+    with serving(late) as server:
+        answer = ask(plain(server), expected, expected.patience)
+    assert fine is not answer.problem.startswith("/healthz answered 200 after 0.3")
+    assert fine is not answer.problem.endswith(" s instead of 0.25 s at most")
+    assert (answer.status, fine or answer.seconds >= seconds) == (200, True)
+
+
+@pytest.mark.parametrize(("most", "patience"), [(None, 3), (0.1, 3), (3.5, 3.5), (60, 60)])
+def test_who_may_take_longer_is_waited_for(most: float | None, patience: float) -> None:
+    assert Expectation(max_seconds=most).patience == patience
+
+
+@pytest.mark.parametrize(
+    ("listens", "family", "answers"),
+    [
+        ("127.0.0.1", "any", True),
+        ("127.0.0.1", "ipv4", True),
+        ("127.0.0.1", "ipv6", False),
+        ("::1", "any", False),
+        ("::1", "ipv4", False),
+        ("::1", "ipv6", True),
+    ],
+)
+def test_families_of_this_host(listens: str, family: str, *, answers: bool) -> None:
+    with serving(fine, address=listens) as server:
+        target = Target("shop.example.com", family=family, port=int(server.server_address[1]), tls=False)
+        answer = ask(target, Expectation(release=NEW), 5)
+    expected = "" if answers else "ConnectionRefusedError: [Errno 111] Connection refused"
+    assert answer.problem == expected
+    assert [headers["Host"] for _path, headers in server.seen] == (["shop.example.com"] if answers else [])
+
+
+@pytest.mark.parametrize("listens", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("family", ["any", "ipv4", "ipv6"])
+def test_families_of_a_name(monkeypatch: pytest.MonkeyPatch, listens: str, family: str) -> None:
+    resolve = socket.getaddrinfo
+
+    def both(_name: str, port: int, kind: int = 0, *_rest: t.Any) -> list[t.Any]:
+        found = [each for address in ("::1", "127.0.0.1") for each in resolve(address, port, type=socket.SOCK_STREAM)]
+        return [each for each in found if kind in {0, each[0]}]
+
+    with serving(fine, address=listens) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", both)
+        target = Target("a.example", address="a.example", family=family, port=int(server.server_address[1]), tls=False)
+        answer = ask(target, Expectation(), 5)
+    right = family == "any" or (family == "ipv6") is (":" in listens)
+    assert answer.problem == ("" if right else "ConnectionRefusedError: [Errno 111] Connection refused")
+
+
+def test_an_address_of_another_family() -> None:
+    answer = ask(Target("a.example", address="::1", family="ipv4", port=9, tls=False), Expectation(), 5)
+    assert answer.problem.startswith("ConnectionError: ::1 has no address of the family ipv4: ")
 
 
 def test_an_answer_of_something_else() -> None:

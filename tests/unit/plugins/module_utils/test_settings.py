@@ -16,6 +16,8 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._settings import (
     OPTIONS,
     PROXY,
     RESERVED_ENV,
+    ROOT_GROUPS,
+    SANDBOX,
     SYSTEM_USERS,
     TLS,
     Option,
@@ -69,6 +71,8 @@ VALID: list[tuple[str, t.Any]] = [
     ("app_dir", "backend/src"),
     ("env", {}),
     ("env", {"A": 1, "_b2": True, "C": 1.5, "D": ""}),
+    ("credentials", {}),
+    ("credentials", {"token": "a\nb ü", "_key": " ", "db.url-2": "x" * 1000, "9": "x"}),
     ("python", "/usr/bin/python3.13"),
     ("requirements", "requirements/prod.txt"),
     ("index_url", "https://user:secret@pypi.example.com/simple"),
@@ -79,12 +83,35 @@ VALID: list[tuple[str, t.Any]] = [
     ("workers", 1),
     ("workers", 512),
     ("worker_memory", 16),
+    ("max_requests", 100),
     ("timeout", 1),
     ("timeout", 86400),
     ("graceful_timeout", 5),
     ("graceful_timeout", 3600),
+    ("timeouts.client_idle", 1),
+    ("timeouts.client_idle", 3600),
+    ("timeouts.keepalive", 3),
+    ("timeouts.stall", 51),
+    ("timeouts.drain", 29),
+    ("timeouts.stop", 61),
     ("limits.nofile", 256),
     ("limits.nofile", 2**30),
+    ("limits.tasks_max", 64),
+    ("limits.memory_high", 256),
+    ("limits.memory_max", 256),
+    ("limits.cpu_quota", 5),
+    ("limits.cpu_quota", 102400),
+    *[(f"sandbox.{name}", False) for name, option in SANDBOX.items() if option.kind == "bool"],
+    ("sandbox.write_paths", ["/data", "/mnt/a.b/.cache/c_d-e", "/srv/shop/shared/x", "/srv/shop-2", "/homes/a"]),
+    ("sandbox.supplementary_groups", ["video", "_ssl-cert2"]),
+    *[("log.format", choice) for choice in ("json", "text")],
+    *[("log.level", choice) for choice in ("debug", "critical")],
+    ("log.burst", 100),
+    ("metrics", False),
+    ("tracing.endpoint", "https://me:secret@otlp.example.com:4318/path"),
+    ("tracing.sample_percent", 1),
+    ("tracing.sample_percent", 100),
+    ("tracing.service_name", "shop/web-2.x"),
     ("max_body_size", "0"),
     ("max_body_size", "100M"),
     ("root_path", "/api"),
@@ -106,6 +133,15 @@ VALID: list[tuple[str, t.Any]] = [
     ("health.path", "/health/ready?deep=1"),
     ("health.status", 204),
     ("health.contains", '"ok"'),
+    ("health.pattern", r"(?i)^ok\b|\d{2}"),
+    ("health.json", {}),
+    ("health.json", {"status": "ok", "checks.0.ok": True, "a b.c-d.ä": None, "version": 1.5}),
+    ("health.headers", {}),
+    ("health.headers", {"Content-Type": "application/json", "X-Load": 5, "ETag": None, "Vary": ""}),
+    ("health.max_seconds", 0.001),
+    ("health.max_seconds", 60),
+    ("health.successes", 1),
+    ("health.successes", 100),
     ("health.timeout", 3600),
     ("keep_releases", 2),
     ("standby", 0),
@@ -169,6 +205,25 @@ INVALID: list[tuple[str, t.Any, str]] = [
     ),
     ("env", {"A": None}, 'A has no value; write "" for an empty one, or remove it'),
     ("env", {"A": "b\0c"}, "A contains a NUL character, which no environment variable can hold"),
+    ("credentials", ["token"], "it is not a mapping of names to values"),
+    *[
+        (
+            "credentials",
+            {name: "x"},
+            f"{name!r} is not a name that a credential can have; "
+            "use letters, digits, '_', '-' and '.', 128 at most, the first a letter, a digit or '_'",
+        )
+        for name in ("", ".", "..", ".a", "-a", "a/b", "a:b", "a b", "a%n", "a\n", "ä", "a" * 129)
+    ],
+    *[
+        ("credentials", {"pin": value}, "pin is not text, or empty; put its value in quotes, or remove it")
+        for value in (123, True, None, "")
+    ],
+    (
+        "credentials",
+        {"a": "ü" * 2**19},
+        "are more than the 1 MiB that systemd loads for one service; put what is large into a file in shared",
+    ),
     ("python", 3.12, "3.12 is not text"),
     ("requirements", True, "True is not text"),
     ("index_url", 5, "it is not text"),
@@ -187,12 +242,81 @@ INVALID: list[tuple[str, t.Any, str]] = [
     ("workers", 2.5, "2.5 is not a whole number"),
     ("workers", "-1", "'-1' is not a whole number"),
     ("worker_memory", 15, "15 is out of range; write 16 to 2147483648"),
+    ("max_requests", 99, "99 is out of range; write 100 to 2147483648"),
     ("timeout", 0, f"0 is out of range; {TIME}"),
     ("timeout", 86401, f"86401 is out of range; {TIME}"),
     ("graceful_timeout", 4, "4 is out of range; write 5 to 3600"),
+    ("timeouts.client_idle", 0, "0 is out of range; write 1 to 3600"),
+    (
+        "timeouts.keepalive",
+        2,
+        "breaks NGINX's own < timeouts.keepalive (2 < 2 is not so): "
+        "NGINX must close kept connections first, or a request meets a closing server",
+    ),
+    (
+        "timeouts.stall",
+        50,
+        "breaks 2 * timeouts.drain < timeouts.stall (2 * 25 < 50 is not so): "
+        "a worker that drains shows no sign of life, and must not be taken for a hung one",
+    ),
+    ("timeouts.drain", 0, "0 is out of range; write 1 to 3600"),
+    (
+        "timeouts.stop",
+        60,
+        "breaks 2 * graceful_timeout < timeouts.stop (2 * 30 < 60 is not so): "
+        "systemd must not kill what is about to stop while it reloads",
+    ),
+    ("log.format", "jsn", "'jsn' is not known; did you mean 'json'?"),
+    ("log.level", "INFO", "'INFO' is not known; choose one of debug, info, warning, error, critical"),
+    ("log.burst", 99, "99 is out of range; write 100 to 2147483648"),
+    ("metrics", "yes", "'yes' is not true or false"),
+    ("tracing.endpoint", "127.0.0.1:4318", "'127.0.0.1:4318' is not valid; write a URL such as http://127.0.0.1:4318"),
+    ("tracing.endpoint", "http://a'b", '"http://a\'b" is not valid; write a URL such as http://127.0.0.1:4318'),
+    ("tracing.sample_percent", 0, "0 is out of range; write 1 to 100"),
+    ("tracing.sample_percent", 101, "101 is out of range; write 1 to 100"),
+    ("tracing.service_name", "my shop", "'my shop' is not valid; use letters, digits, '.', '_', '/' and '-'"),
     ("limits", 5, "5 is not a mapping of options"),
     ("limits.nofile", 255, "255 is out of range; write 256 to 1073741824"),
     ("limits.nofiles", 1024, "unknown option; did you mean 'nofile'?"),
+    ("limits.tasks_max", 63, "63 is out of range; write 64 to 4194304"),
+    ("limits.memory_high", "512M", "'512M' is not a whole number"),
+    (
+        "limits.memory_high",
+        255,
+        "255 holds not even one worker, which takes 256 MiB; raise it, or lower worker_memory",
+    ),
+    ("limits.memory_max", 15, "15 is out of range; write 16 to 2147483648"),
+    (
+        "limits.memory_max",
+        255,
+        "255 holds not even one worker, which takes 256 MiB; raise it, or lower worker_memory",
+    ),
+    ("limits.cpu_quota", "50%", "'50%' is not a whole number"),
+    ("limits.cpu_quota", 4, "4 is out of range; write 5 to 102400"),
+    *[
+        (f"sandbox.{name}", "no", "'no' is not true or false")
+        for name, option in SANDBOX.items()
+        if option.kind == "bool"
+    ],
+    ("sandbox.private_temp", False, "unknown option; did you mean 'private_tmp'?"),
+    *[
+        (
+            "sandbox.write_paths",
+            [path],
+            f"{path!r} is not a folder; write an absolute path such as /data/uploads, without spaces",
+        )
+        for path in ("", "/", "data", "/a b", "/a/", "/a/../b", "/a/..", "/./a", "/a%n", "-/a", "/a\n", '/a"')
+    ],
+    ("sandbox.write_paths", "/data", "'/data' is not a list of texts"),
+    ("sandbox.supplementary_groups", ["a b"], "'a b' is not the name of a group"),
+    *[
+        (
+            "sandbox.supplementary_groups",
+            [name],
+            f"who is in {name!r} can become root, which no app should; leave it out",
+        )
+        for name in sorted(ROOT_GROUPS)
+    ],
     ("max_body_size", "10 MB", "'10 MB' is not valid; write a size such as 10m or 1g"),
     ("root_path", "api", "'api' is not valid; write a path such as /api"),
     ("root_path", "/a b", "'/a b' is not valid; write a path such as /api"),
@@ -235,6 +359,33 @@ INVALID: list[tuple[str, t.Any, str]] = [
     ("health.path", "healthz", "'healthz' is not valid; write a path such as /healthz"),
     ("health.path", "/a b", "'/a b' is not valid; write a path such as /healthz"),
     ("health.status", 99, "99 is out of range; write 100 to 599"),
+    ("health.contains", 5, "5 is not text"),
+    (
+        "health.pattern",
+        "(ok",
+        "'(ok' is no regular expression (missing ), unterminated subpattern at position 0); "
+        "correct it, or write text into contains",
+    ),
+    ("health.json", "status", "'status' is not a mapping of names to values"),
+    ("health.json", {"status": {"db": "ok"}}, "it is not a mapping of names to values"),
+    *[
+        (
+            "health.json",
+            {path: "ok"},
+            f"{path!r} is no path to a value; write its names with dots between them, such as database.status",
+        )
+        for path in ("", ".", ".a", "a.", "a..b")
+    ],
+    ("health.headers", ["ETag"], "it is not a mapping of names to values"),
+    ("health.headers", {"X Y": "1"}, "'X Y' is not the name of a header; use letters, digits and dashes"),
+    ("health.headers", {"X-Ready": True}, "X-Ready is not text; put its value in quotes"),
+    ("health.max_seconds", 0, "0 is out of range; write 0.001 to 60"),
+    ("health.max_seconds", 60.1, "60.1 is out of range; write 0.001 to 60"),
+    ("health.max_seconds", float("nan"), "nan is out of range; write 0.001 to 60"),
+    ("health.max_seconds", "500ms", "'500ms' is not a number"),
+    ("health.max_seconds", True, "True is not a number"),
+    ("health.successes", 0, "0 is out of range; write 1 to 100"),
+    ("health.successes", 1.5, "1.5 is not a whole number"),
     ("health.timeout", 0, "0 is out of range; write 1 to 3600"),
     ("keep_releases", 1, "1 is out of range; write 2 to 100"),
     ("standby", -1, "-1 is out of range; write 0 to 86400"),
@@ -266,7 +417,7 @@ def test_every_option_has_valid_and_invalid_values_here() -> None:
 
     provided = {"tls.certificate", "tls.key"}  # below: they depend on tls.mode
     assert {path for path, _value in VALID} >= leaves(OPTIONS) - provided - {"migrate"}
-    free_text = {"health.contains", "nginx", "tls.hsts"}
+    free_text = {"nginx", "tls.hsts"}
     assert {path for path, _value, _message in INVALID} >= leaves(OPTIONS) - provided - free_text
 
 
@@ -284,6 +435,7 @@ def test_variables_of_the_collection_are_refused(name: str) -> None:
 @pytest.mark.parametrize("value", [["geheim"], {"a": ["geheim"]}, {"A B": "geheim"}, {"A": "geheim\0"}])
 def test_values_that_may_be_secret_are_never_shown(value: t.Any) -> None:
     assert "geheim" not in errors(an_app(env=value))[0]
+    assert "geheim" not in errors(an_app(credentials={"a": value}))[0]
     assert "geheim" not in errors(an_app(index_url=value))[0]
 
 
@@ -320,10 +472,14 @@ def test_defaults() -> None:
         **{name: option.default for name, option in OPTIONS.items()},
         **an_app(),
         "migrate": [],
-        "limits": {"nofile": None},
+        "limits": dict.fromkeys(LIMITS),
+        "log": {"format": "json", "level": "info", "burst": 100000},
+        "tracing": {"endpoint": None, "sample_percent": 10, "service_name": None},
+        "sandbox": {name: option.default for name, option in SANDBOX.items()},
         "health": {**{name: option.default for name, option in HEALTH.items()}, "public_path": "/healthz"},
         "root_path": "",
         "names": ["shop.example.com"],
+        "max_requests_jitter": 0,
         "static": [],
         "maintenance": "/srv/shop/maintenance.html",
         "locations": [
@@ -343,10 +499,10 @@ def test_defaults() -> None:
         "root": "/srv/shop",
         "releases": "/srv/shop/releases",
         "shared": "/srv/shop/shared",
+        "writable": ["/srv/shop/shared"],
         "current": "/srv/shop/current",
         "timeouts": timeouts(60, 30),
     }
-    assert set(LIMITS) == {"nofile"}
 
 
 def test_commands_are_split_into_words() -> None:
@@ -581,8 +737,8 @@ def test_apps_without_a_valid_name_are_no_duplicates_of_each_other() -> None:
 
 
 @given(
-    st.integers(OPTIONS["timeout"].minimum, OPTIONS["timeout"].maximum),
-    st.integers(OPTIONS["graceful_timeout"].minimum, OPTIONS["graceful_timeout"].maximum),
+    st.integers(int(OPTIONS["timeout"].minimum), int(OPTIONS["timeout"].maximum)),
+    st.integers(int(OPTIONS["graceful_timeout"].minimum), int(OPTIONS["graceful_timeout"].maximum)),
 )
 def test_timeouts_hold_together(timeout: int, graceful: int) -> None:
     chain = timeouts(timeout, graceful)
@@ -593,6 +749,59 @@ def test_timeouts_hold_together(timeout: int, graceful: int) -> None:
     assert chain["stop"] > 2 * chain["graceful"], "systemd must wait for a stop during a reload"
     assert chain["upstream_idle"] < chain["keepalive"], "NGINX must close kept connections first"
     assert all(isinstance(value, int) and value > 0 for value in chain.values())
+
+
+TIMES = st.integers(1, 200)
+
+
+@given(
+    st.integers(5, 120),
+    st.dictionaries(st.sampled_from(["client_idle", "keepalive", "drain", "stop"]), TIMES),
+    st.none() | st.integers(2, 200),
+    st.sampled_from(["gunicorn", "uvicorn"]),
+)
+def test_timeouts_that_are_written_hold_together_or_are_refused(
+    graceful: int, written: dict[str, int], stall: int | None, server: str
+) -> None:
+    written |= {"stall": stall} if stall is not None and server == "gunicorn" else {}
+    app = an_app(graceful_timeout=graceful, server=server, timeouts=written)
+    chain = timeouts(60, graceful) | written
+    holds = {
+        "drain": chain["drain"] < graceful,
+        "stall": 2 * chain["drain"] < chain["stall"],
+        "stop": 2 * graceful < chain["stop"],
+        "keepalive": chain["keepalive"] > chain["upstream_idle"],
+    }
+    if all(holds.values()):
+        found = settings(**{name: value for name, value in app.items() if name not in an_app()})["timeouts"]
+        assert found == chain | {"client_told": max(1, chain["client_idle"] - 5)}
+        return
+    complaints = errors(app)
+    assert len(complaints) == list(holds.values()).count(False)
+    blamed = {line.split(": ")[1].removeprefix("timeouts.") for line in complaints}
+    assert blamed <= set(written), "only what was written can be at fault"
+    assert all("is not so): " in line for line in complaints)
+
+
+def test_requests_end_before_their_worker_does() -> None:
+    assert errors(an_app(graceful_timeout=20, timeouts={"drain": 20})) == [
+        "app shop: timeouts.drain: breaks timeouts.drain < graceful_timeout (20 < 20 is not so): "
+        "the server must answer what is under way before its worker is killed"
+    ]
+
+
+def test_uvicorn_has_no_stall() -> None:
+    assert errors(an_app(server="uvicorn", timeouts={"stall": 90})) == [
+        "app shop: timeouts.stall: is what Gunicorn kills a worker after, and server is 'uvicorn'; remove it"
+    ]
+
+
+def test_a_timeout_of_nginx_makes_no_new_release() -> None:
+    def digested(**written: int) -> str:
+        return digest(settings(timeouts=written), "source", "recipe")
+
+    assert digested(client_idle=5) == digested()
+    assert len({digested(), *(digested(**{name: 55}) for name in ("keepalive", "stall"))}) == 3
 
 
 def test_no_socket_path_is_too_long() -> None:
@@ -610,6 +819,7 @@ OTHER: dict[str, t.Any] = {
     "factory": True,
     "app_dir": "src",
     "env": {"A": "1"},
+    "credentials": {"token": "1"},
     "python": "python3.13",
     "requirements": "a.txt",
     "index_url": "https://index.example.com/simple",
@@ -619,9 +829,15 @@ OTHER: dict[str, t.Any] = {
     "server": "uvicorn",
     "workers": 3,
     "worker_memory": 512,
+    "max_requests": 1000,
     "timeout": 61,
     "graceful_timeout": 31,
+    "timeouts": {"keepalive": 90},
     "limits": {"nofile": 1024},
+    "sandbox": {"private_tmp": False},
+    "log": {"format": "text"},
+    "metrics": False,
+    "tracing": {"endpoint": "http://127.0.0.1:4318"},
     "root_path": "/api",
     "aliases": ["www.example.com"],
     "max_body_size": "11m",
@@ -662,9 +878,11 @@ def test_the_digest_depends_on_no_order() -> None:
 
 
 def test_secrets_are_not_public() -> None:
-    found = public(settings(env={"A": "geheim"}, index_url="https://geheim@index.example.com/simple"))
+    found = public(
+        settings(env={"A": "geheim"}, credentials={"a": "geheim"}, index_url="https://geheim@index.example.com/simple")
+    )
     assert "geheim" not in str(found)
-    assert set(settings()) - set(found) == {"env", "index_url", "extra_index_url", "users", "paths"}
+    assert set(settings()) - set(found) == {"env", "credentials", "index_url", "extra_index_url", "users", "paths"}
 
 
 def test_the_password_of_a_source_is_not_public() -> None:
@@ -683,10 +901,40 @@ def test_the_password_of_a_source_is_not_public() -> None:
         ({"memory_mb": 0}, {}, 1),
         ({"memory_mb": 1280}, {"worker_memory": 512}, 2),
         ({"memory_mb": 300}, {"workers": 9}, 9),
+        ({"cpus": 64}, {"limits": {"memory_max": 1024}}, 4),
+        ({"cpus": 64}, {"limits": {"memory_max": 2048, "memory_high": 1023}}, 3),
+        ({"cpus": 64, "memory_mb": 1024}, {"limits": {"memory_max": 8192}}, 3),
+        ({"cpus": 64}, {"limits": {"cpu_quota": 301}}, 4),
+        ({"cpus": 64}, {"limits": {"cpu_quota": 50}}, 2),
+        ({"cpus": 3}, {"limits": {"cpu_quota": 6400}}, 3),
+        ({"cpus": 64}, {"workers": 9, "limits": {"cpu_quota": 50, "memory_max": 256}}, 9),
     ],
 )
 def test_workers_fit_the_host(host: dict[str, t.Any], options: dict[str, t.Any], workers: int) -> None:
     assert size(settings(**options), HOST | host)["workers"] == workers
+
+
+@pytest.mark.parametrize("server", ["gunicorn", "uvicorn"])
+def test_workers_are_not_replaced_where_there_is_but_one(server: str) -> None:
+    assert errors(an_app(server=server, workers=1, max_requests=1000)) == [
+        "app shop: max_requests: needs two workers, so that one answers while the other is replaced; "
+        "set workers to 2 or more, or remove it"
+    ]
+    app = settings(server=server, max_requests=1000)
+    assert size(app, HOST | {"cpus": 1})["workers"] == 2
+    with pytest.raises(SettingsError) as caught:
+        size(app, HOST | {"memory_mb": 767})
+    assert str(caught.value) == (
+        "app shop: max_requests: needs two workers, so that one answers while the other is replaced, "
+        "but the memory holds one worker of 256 MiB; lower worker_memory, set workers, or remove it"
+    )
+    assert size(settings(server=server, max_requests=1000, workers=2), HOST | {"memory_mb": 767})["workers"] == 2
+
+
+@given(st.integers(int(OPTIONS["max_requests"].minimum), int(OPTIONS["max_requests"].maximum)))
+def test_workers_are_not_replaced_all_at_once(requests: int) -> None:
+    jitter = settings(max_requests=requests)["max_requests_jitter"]
+    assert requests / 10 < jitter <= requests / 4
 
 
 @pytest.mark.parametrize(
@@ -695,8 +943,58 @@ def test_workers_fit_the_host(host: dict[str, t.Any], options: dict[str, t.Any],
 )
 def test_open_files_fit_the_host(ceiling: int, wanted: int | None, nofile: int) -> None:
     app = settings(limits={"nofile": wanted})
-    assert size(app, HOST | {"nofile_ceiling": ceiling})["limits"] == {"nofile": nofile}
-    assert app["limits"] == {"nofile": wanted}
+    assert size(app, HOST | {"nofile_ceiling": ceiling})["limits"]["nofile"] == nofile
+    assert app["limits"]["nofile"] == wanted
+
+
+@pytest.mark.parametrize(("workers", "wanted", "tasks"), [(1, None, 1024), (8, None, 2048), (63, 64, 64)])
+def test_tasks_are_enough_for_the_workers(workers: int, wanted: int | None, tasks: int) -> None:
+    app = settings(workers=workers, limits={"tasks_max": wanted})
+    assert size(app, HOST)["limits"]["tasks_max"] == tasks
+
+
+def test_tasks_that_do_not_hold_the_workers_are_refused() -> None:
+    with pytest.raises(SettingsError) as caught:
+        size(settings(workers=64, limits={"tasks_max": 64}), HOST)
+    assert str(caught.value) == (
+        "app shop: limits.tasks_max: 64 do not hold a server and its 64 workers; raise it, or lower workers"
+    )
+
+
+@pytest.mark.parametrize(
+    ("folder", "reason"),
+    [
+        ("/home", "is not the host's own while sandbox.protect_home is on; set that to false, or choose another"),
+        ("/root/a", "is not the host's own while sandbox.protect_home is on; set that to false, or choose another"),
+        (
+            "/var/tmp/a",  # noqa: S108 - nothing is written there
+            "is not the host's own while sandbox.private_tmp is on; set that to false, or choose another",
+        ),
+        ("/dev/a", "is not the host's own while sandbox.private_devices is on; set that to false, or choose another"),
+        ("/srv", "holds releases, which never change; choose a folder in /srv/shop/shared, or others"),
+        ("/srv/shop", "holds releases, which never change; choose a folder in /srv/shop/shared, or others"),
+        ("/srv/shop/current", "holds releases, which never change; choose a folder in /srv/shop/shared, or others"),
+        ("/proc/sys", "is the kernel's; leave it out"),
+        ("/sys", "is the kernel's; leave it out"),
+    ],
+)
+def test_folders_that_cannot_be_written_to(folder: str, reason: str) -> None:
+    app = an_app(sandbox={"write_paths": [folder]})
+    assert errors(app) == [f"app shop: sandbox.write_paths: {folder!r} {reason}"]
+
+
+def test_folders_that_a_switch_opens() -> None:
+    off = {"protect_home": False, "private_tmp": False, "private_devices": False}
+    folders = ["/home/a", "/tmp/a", "/dev/a"]  # noqa: S108 - nothing is written there
+    assert settings(sandbox={**off, "write_paths": folders})["sandbox"]["write_paths"] == folders
+
+
+def test_memory_slows_down_before_it_ends() -> None:
+    assert errors(an_app(limits={"memory_high": 512, "memory_max": 512})) == [
+        "app shop: limits.memory_high: 512 is not below limits.memory_max, 512; lower it, or remove it"
+    ]
+    assert settings(limits={"memory_high": 511, "memory_max": 512})["limits"]["memory_high"] == 511
+    assert settings(worker_memory=16, limits={"memory_max": 16})["limits"]["memory_max"] == 16
 
 
 def test_open_files_above_the_ceiling_name_what_the_host_allows() -> None:

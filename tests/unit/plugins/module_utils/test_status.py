@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.paddock.fastapi.plugins.module_utils import _nginx, _status
+from ansible_collections.paddock.fastapi.plugins.module_utils._instance import units_of
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._probe import Answer, Expectation, Target
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import public, resolve
@@ -77,10 +78,24 @@ def test_workers(proc: Path, main: int, single: bool, helper: int | None, expect
     assert _status.running_workers(main, _status.descendants(main), single=single) == expected
 
 
-def test_open_files(proc: Path) -> None:
+SIZED = ("tasks_max", "memory_high", "memory_max", "cpu_quota")
+
+
+def test_limits_and_what_is_used_of_them(proc: Path) -> None:
     line = "Limit  Soft Limit  Hard Limit  Units\nMax open files            4096                 65536      files\n"
-    write_files(proc, {"10/limits": line})
-    assert (_status.open_files(10), _status.open_files(11)) == (4096, None)
+    write_files(proc, {"10/limits": line, "10/fd/0": "", "11/fd/0": "", "11/fd/1": "", "10/task/10/x": ""})
+    write_files(proc, {"11/task/11/x": "", "11/task/14/x": ""})
+    shown = {"TasksMax": "99", "MemoryHigh": "infinity", "MemoryMax": "536870912", "CPUQuotaPerSecUSec": "1.500s"}
+    assert _status.limits(10, _status.descendants(10), shown, {"mib": 143, "from": "pss"}) == {
+        "nofile": {"running": 4096, "used": 2},
+        "tasks_max": {"running": 99, "used": 3},
+        "memory_high": {"running": None, "used": 143},
+        "memory_max": {"running": 512, "used": 143},
+        "cpu_quota": {"running": 150, "used": None},
+    }
+    assert _status.limits(0, {}, {"CPUQuotaPerSecUSec": "infinity"}, None) == {
+        name: {"running": None, "used": None} for name in ("nofile", *SIZED)
+    }
 
 
 @pytest.mark.parametrize(
@@ -106,7 +121,7 @@ def test_memory(proc: Path, current: str, files: dict[str, str], expected: dict[
         (
             {
                 "gunicorn.conf.py": "workers = 4\n",
-                "run": "exec venv/bin/python -m uvicorn shop:app \\\n --fd 3 --workers 1 --loop uvloop",
+                "run": "exec venv/bin/python -P serve.py uvicorn shop:app \\\n --fd 3 --workers 1 --loop uvloop",
             },
             (1, "uvicorn"),
         ),
@@ -122,8 +137,8 @@ def test_the_templates_of_servers_say_workers_as_they_are_read() -> None:
     folder = ROOT / "roles/service/templates"
     assert "\nworkers = {{" in (folder / "gunicorn.conf.py.j2").read_text()
     uvicorn = (folder / "uvicorn.run.j2").read_text()
-    assert "-m uvicorn " in uvicorn
-    assert "--workers {{" in uvicorn.partition("-m uvicorn ")[2]
+    assert "serve.py uvicorn " in uvicorn
+    assert "--workers {{" in uvicorn.partition("serve.py uvicorn ")[2]
 
 
 def test_units_that_differ(srv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +153,11 @@ def test_units_that_differ(srv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files(units, {"shop@.socket": "c"})
     assert _status.differing_units(app, LIVE) == [f"{units}/shop@.socket"]
     write_files(units, {"shop@.socket": "b"})
+    assert _status.differing_units(app, LIVE) == []
+    write_files(folder, {"credentials/token": "x"})
+    ours = f"shop@{LIVE}.service.d/credentials.conf"
+    assert _status.differing_units(app, LIVE) == [f"{units}/{ours}"]
+    write_files(units, {ours: units_of(app, LIVE)[f"@{LIVE}.service.d/credentials.conf"]})
     assert _status.differing_units(app, LIVE) == []
 
 
@@ -236,13 +256,21 @@ def test_a_host_with_an_app(
     (shop / "releases" / NEW / "bad").write_text("it was slow\n")
     (shop / "current").symlink_to(f"releases/{LIVE}")
     switched = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - 90)), "event": "switched"}
-    events = [{**switched, "by": "alice@laptop", "release": LIVE, "before": OLD}]
-    (shop / "rollouts.jsonl").write_text(f"{json.dumps(events[0])}\n{{cut")
+    events = [
+        *({"time": "2026-11-22T15:40:42Z", "event": "failed", "release": f"{number}"} for number in range(12)),
+        {**switched, "by": "alice@laptop", "release": LIVE, "before": OLD},
+        {**switched, "event": "went back", "release": OLD, "before": LIVE},
+    ]
+    (shop / "rollouts.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in events) + "{cut")
     lock = {"run": "r", "by": "eve@ci", "control": "c", "pid": 1, "since": "then"}
     (shop / ".rollout.json").write_text(json.dumps(lock))
     write_files(tmp_path / "nginx", {"nginx.conf": "", "conf.d/shop.conf": "x", "conf.d/other.conf": "y"})
     elapse = time.monotonic() + 42
-    overriding = "/run/systemd/system/service.d/all.conf /etc/systemd/system/shop@.service.d/mine.conf"
+    write_files(shop / "releases" / LIVE, {"credentials/token": "x"})
+    suffix = f"@{LIVE}.service.d/credentials.conf"
+    ours = f"{srv.parent}/units/shop{suffix}"
+    write_files(srv.parent / "units", {f"shop{suffix}": units_of(App("shop", shop), LIVE)[suffix]})
+    overriding = f"/run/systemd/system/service.d/all.conf {ours} /etc/systemd/system/shop@.service.d/mine.conf"
     host(
         f"Id=nginx.service\nActiveState=active\nUnitFileState=enabled\n\n"
         f"Id=shop@{LIVE}.service\nActiveState=active\nMainPID=10\nNRestarts=3\nMemoryCurrent={64 * MIB}\n"
@@ -277,7 +305,8 @@ def test_a_host_with_an_app(
     assert app["standby"] == [{"release": OLD, "retires_in_seconds": pytest.approx(42, abs=2)}]
     assert (app["rollback"], app["stale"]) == ([OLD], []), "what stops at this moment is not stale"
     assert app["bad"] == [{"release": NEW, "reason": "it was slow"}]
-    assert app["last_event"] == events[0]
+    assert app["last_event"] == events[-1]
+    assert app["history"] == list(reversed(events))[:10]
     rollout = {name: lock[name] for name in ("by", "control", "pid", "since")}
     assert app["rollout"] == {**rollout, "silent_seconds": 0, "dead": False}
     assert app["units"] == {

@@ -9,6 +9,7 @@ import grp
 import json
 import os
 import platform
+import resource
 import signal
 import subprocess
 import typing as t
@@ -17,8 +18,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.paddock.fastapi.plugins.module_utils import _instance, _nginx
+from ansible_collections.paddock.fastapi.plugins.module_utils._audit import events, record
 from ansible_collections.paddock.fastapi.plugins.module_utils._build import Build, BuildError
-from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
+from ansible_collections.paddock.fastapi.plugins.module_utils._host import app_states
+from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, rollback_targets
+from ansible_collections.paddock.fastapi.plugins.module_utils._lock import take
 from ansible_collections.paddock.fastapi.plugins.module_utils._probe import Answer
 from ansible_collections.paddock.fastapi.plugins.modules import health_check, host_facts, remove, switch
 from ansible_collections.paddock.fastapi.tests.unit.helpers import (
@@ -99,7 +103,8 @@ def release_arguments(srv: Path) -> dict[str, t.Any]:
         "server": "gunicorn",
         "packed": {"install": {"method": "project"}, "kind": "directory", "described": "/src", "fingerprint": "f"},
     }
-    return {"app": app, "uv": "/uv", "archive": "/a", "environment": "/e", "server_requirements": "/s"}
+    sent = {"archive": "/a", "environment": "/e", "credentials_file": "/c", "server_requirements": "/s"}
+    return {"app": app, "uv": "/uv", **sent}
 
 
 def test_release_builds(srv: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +138,7 @@ def test_release_builds(srv: Path, run_module: RunModule, monkeypatch: pytest.Mo
 
 def test_release_in_check_mode(srv: Path, run_module: RunModule) -> None:
     arguments = release_arguments(srv)
-    for name in ("archive", "environment", "server_requirements"):
+    for name in ("archive", "environment", "credentials_file", "server_requirements"):
         del arguments[name]
     found = run_module("release", arguments, check=True)
     assert (found["failed"], found["changed"], found["diff"]["before"]) == (False, True, "")
@@ -162,6 +167,7 @@ def test_release_that_fails(
 
     monkeypatch.setattr(Build, "run", run)
     assert run_module("release", release_arguments(srv)) == {"failed": True, "msg": message}
+    assert [(entry["event"], entry["release"]) for entry in events(App("shop", srv / "shop"))] == [("failed", NEW)]
 
 
 # -- instance -------------------------------------------------------------------------------------------------------
@@ -211,6 +217,45 @@ def test_instance_that_runs_is_left_alone(programs: Programs, srv: Path, units: 
     assert changes(programs) == []
 
 
+def give_credentials(folder: Path, *names: str) -> None:
+    (folder / "credentials").mkdir()
+    for name in names:
+        (folder / "credentials" / name).write_text("geheim")
+
+
+def test_an_instance_has_the_credentials_of_its_release(
+    programs: Programs, srv: Path, units: Path, run_module: RunModule
+) -> None:
+    folder = release_folder(srv / "shop", NEW)
+    give_credentials(folder, "token", "api.key")
+    give_credentials(release_folder(srv / "shop", LIVE), "other")
+    systemctl(programs, both(NEW, "inactive disabled"))
+    found = run_module("instance", START)
+    assert (found["failed"], "geheim" in str(found)) == (False, False)
+    drop_in = units / f"shop@{NEW}.service.d/credentials.conf"
+    assert drop_in.read_text().splitlines()[1:] == [
+        "[Service]",
+        f"LoadCredential=api.key:{folder}/credentials/api.key",
+        f"LoadCredential=token:{folder}/credentials/token",
+    ]
+    assert changes(programs)[-2:] == ["systemctl daemon-reload", f"systemctl start {unit_names(NEW)}"]
+    assert "credential" not in (units / "shop@.service").read_text().lower(), "the unit is that of other releases too"
+    run_module("instance", START)
+    assert changes(programs).count("systemctl daemon-reload") == 2, "once for the app's units, once for its own"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_instance_without_credentials_has_no_file_of_its_own(
+    programs: Programs, srv: Path, units: Path, run_module: RunModule, *, named: bool
+) -> None:
+    folder = release_folder(srv / "shop", NEW)
+    if named:
+        give_credentials(folder)
+    systemctl(programs, both(NEW, "inactive disabled"))
+    run_module("instance", START)
+    assert sorted(path.name for path in units.iterdir()) == ["shop@.service", "shop@.socket"]
+
+
 def test_instance_that_failed_is_forgiven_before_it_starts(
     programs: Programs, srv: Path, units: Path, run_module: RunModule
 ) -> None:
@@ -239,6 +284,8 @@ def test_instance_that_cannot_start(programs: Programs, srv: Path, units: Path, 
     assert found["msg"] == (
         f"app shop: the instance of {NEW} cannot be started: systemctl start {unit_names(NEW)}: Job failed."
     )
+    logged = events(App("shop", srv / "shop"))
+    assert [(entry["event"], entry["release"], entry["before"]) for entry in logged] == [("failed", NEW, None)]
 
 
 def test_instance_of_a_release_that_is_not_there(programs: Programs, units: Path, run_module: RunModule) -> None:
@@ -318,9 +365,7 @@ def test_health_check_passes(
             "host": "shop.example.com",
             "successes": 2,
             "timeout": 7,
-            "path": "/up",
-            "status": 204,
-            "contains": "ok",
+            "health": {"path": "/up", "public_path": "/api/up", "status": 204, "contains": "ok"},
         },
     )
     assert found == {
@@ -334,6 +379,58 @@ def test_health_check_passes(
     expected = asked[0]["expected"]
     assert (expected.path, expected.status, expected.contains, expected.release) == ("/up", 204, "ok", NEW)
     assert asked[0]["give_up"](Answer()) == ""
+
+
+EXPECTS = {
+    "pattern": "^ok",
+    "json": {"status": "ok"},
+    "headers": {"ETag": None},
+    "max_seconds": 0.5,
+    "status": 200,
+    "contains": None,
+}
+
+
+@pytest.mark.parametrize("root_path", ["", "/api"])
+@pytest.mark.parametrize("runs", [True, False])
+def test_whatever_is_wanted_of_health_is_wanted_at_the_gate_and_in_public(
+    programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, root_path: str, *, runs: bool
+) -> None:
+    assert NEW in app.complete()
+    systemctl(programs, both(NEW, "active enabled" if runs else "inactive disabled"))
+    asked = [answering(monkeypatch, module, Answer(), healthy=True) for module in (health_check, switch)]
+    health = {"path": "/up", "public_path": f"{root_path}/up", "successes": 3, **EXPECTS}
+    common = {"app": "shop", "release": NEW, "host": "a.example", "health": health}
+    run_module("health_check", {**common, "socket": "/run/a.sock"})
+    run_module("health_check", {**common, "family": "ipv6"})
+    run_module("switch", common)
+    made = [*asked[0], *asked[1]]
+    # What does not run is gated again before the switch.
+    paths = ["/up", f"{root_path}/up", *([] if runs else ["/up"]), f"{root_path}/up"]
+    assert [each["expected"].path for each in made] == paths
+    for each in made:
+        assert {name: getattr(each["expected"], name) for name in EXPECTS} == EXPECTS
+        assert each["expected"].release == NEW
+    assert asked[0][1]["target"].family == "ipv6"
+    assert [each["successes"] for each in asked[1]] == [*([] if runs else [3]), 5]
+
+
+@pytest.mark.parametrize("name", ["health_check", "switch"])
+def test_mistakes_in_what_is_wanted_of_health_are_named(
+    programs: Programs, app: App, run_module: RunModule, name: str
+) -> None:
+    systemctl(programs)
+    wrong = {"patern": "ok", "pattern": "(", "json": {"a..b": 1}}
+    found = run_module(name, {"app": "shop", "release": NEW, "host": "a.example", "health": wrong})
+    assert found["failed"]
+    for option, message in (
+        ("patern", "unknown option; did you mean 'pattern'?"),
+        ("pattern", "'(' is no regular expression"),
+        ("json", "'a..b' is no path to a value"),
+    ):
+        assert f"app shop: health.{option}: {message}" in found["msg"]
+    assert app.live() is None
+    assert changes(programs) == []
 
 
 class Serving:
@@ -374,6 +471,20 @@ def serving(programs: Programs, app: App) -> Iterator[Serving]:
     made = Serving(programs, app)
     yield made
     made.end()
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_what_was_given_fewer_files_does_not_pass_its_gate(
+    serving: Serving, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    assert serving
+    answering(monkeypatch, health_check, Answer("", 200, "ok", NEW), healthy=True)
+    given, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    gate = {"app": "shop", "release": NEW, "host": "a.example", "nofile": given + more}
+    found = run_module("health_check", {**gate, "socket": str(app.socket(NEW))})
+    assert found["failed"] is bool(more)
+    asked = f"app shop: limits.nofile: {given + 1} was asked for, and systemd gave {given}; this host allows "
+    assert not more or found["msg"].startswith(asked)
 
 
 @pytest.mark.parametrize("ends", [False, True])
@@ -463,7 +574,8 @@ SWITCH = {"app": "shop", "release": NEW, "host": "shop.example.com", "certificat
 def app(srv: Path, units: Path) -> App:
     assert units
     for release in (LIVE, NEW):
-        release_folder(srv / "shop", release)
+        # Without a process that could have ended since.
+        (release_folder(srv / "shop", release) / "gated").write_text("[]")
     return App("shop", srv / "shop")
 
 
@@ -527,6 +639,95 @@ def test_switch_to_what_is_live_proves_it_again(
     assert changes(programs) == ([] if enabled == 2 else [f"systemctl enable --quiet {unit_names(NEW)}"])
 
 
+@pytest.mark.parametrize("state", ["live", "absent"])
+@pytest.mark.parametrize("undone", [True, False])
+def test_what_was_live_until_another_host_failed_is_nothing_to_go_back_to(
+    serving: Serving, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, state: str, *, undone: bool
+) -> None:
+    assert serving
+    app.point_current(LIVE)
+    app.mark_proven(LIVE)
+    answering(monkeypatch, switch, Answer("", 200, "", NEW), healthy=True)
+    going = {**SWITCH, "reason": "web2: no" if undone else ""}
+    run_module("switch", going if state == "live" else {**going, "release": LIVE, "state": "absent"})
+    assert app.live() == (NEW if state == "live" else None)
+    targets = [] if undone or state == "absent" else [LIVE]
+    assert rollback_targets(app_states(["shop"])["shop"]) == targets
+    # The next deploy may try it again.
+    assert app.marks()[1] == {}
+
+
+ROLLED_BACK = "it was rolled back from"
+GATE = {"app": "shop", "release": NEW, "host": "a.example"}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "healthy", "expected"),
+    [
+        ("switch", SWITCH, True, ("switched", NEW, LIVE, "")),
+        ("switch", {**SWITCH, "release": LIVE}, True, None),
+        ("switch", {**SWITCH, "bad": ROLLED_BACK}, True, ("rolled back", NEW, LIVE, "")),
+        ("switch", {**SWITCH, "reason": "web2: no"}, True, ("went back", NEW, LIVE, "web2: no")),
+        ("switch", SWITCH, False, ("went back", LIVE, NEW, "it answered 502")),
+        (
+            "switch",
+            {**SWITCH, "release": OLD},
+            False,
+            ("did not pass", OLD, LIVE, "over its own socket, it answered 502"),
+        ),
+        (
+            "switch",
+            {**SWITCH, "release": LIVE, "state": "absent", "reason": "no"},
+            True,
+            ("went back", None, LIVE, "no"),
+        ),
+        ("health_check", {**GATE, "socket": "/a"}, True, None),
+        ("health_check", {**GATE, "socket": "/a"}, False, ("did not pass", NEW, LIVE, "it answered 502")),
+        (
+            "health_check",
+            {**GATE, "socket": "/a", "mark_bad": True},
+            False,
+            ("did not pass", NEW, LIVE, "it answered 502"),
+        ),
+        (
+            "health_check",
+            {**GATE, "socket": "/a", "nofile": 2**40},
+            True,
+            ("did not pass", NEW, LIVE, f"limits.nofile: {2**40} was asked for, and systemd gave "),
+        ),
+        ("health_check", GATE, False, None),
+    ],
+)
+@pytest.mark.parametrize("check", [False, True])
+def test_what_happens_is_in_the_log_of_rollouts(
+    serving: Serving,
+    app: App,
+    run_module: RunModule,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    arguments: dict[str, t.Any],
+    expected: tuple[str, str | None, str | None, str] | None,
+    *,
+    healthy: bool,
+    check: bool,
+) -> None:
+    assert serving
+    release_folder(app.root, OLD)
+    app.point_current(LIVE)
+    take(app, {"run": "r", "by": "eve@ci", "control": "ci", "pid": 1, "since": "then", "playbook": "rollback"})
+    for module in (health_check, switch):
+        answering(monkeypatch, module, Answer("" if healthy else "it answered 502", 200, "", NEW), healthy=healthy)
+    run_module(name, arguments, check=check)
+    found = events(app)
+    if check or not expected:
+        assert found == []
+        return
+    assert [(entry["event"], entry["release"], entry["before"]) for entry in found] == [expected[:3]]
+    assert found[0]["reason"].startswith(expected[3])
+    assert (found[0]["by"], found[0]["playbook"]) == ("eve@ci", "rollback")
+    assert found[0]["seconds"] >= 0
+
+
 def test_switch_survives_an_old_instance_that_was_removed_by_hand(
     programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, units: Path
 ) -> None:
@@ -537,12 +738,30 @@ def test_switch_survives_an_old_instance_that_was_removed_by_hand(
     assert run_module("switch", SWITCH)["failed"] is False
 
 
-def test_switch_to_an_instance_that_cannot_start(programs: Programs, app: App, run_module: RunModule) -> None:
+def test_switch_to_what_runs_and_was_never_gated_gates_it_first(
+    programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was killed has left it, and a rollback by name may ask for it."""
     app.point_current(LIVE)
-    down = both(NEW, "inactive disabled")
-    systemctl(programs, down, more='case "$1" in enable) echo "no such unit" >&2; exit 1 ;; esac')
+    (app.release(NEW) / "gated").unlink()
+    systemctl(programs, both(NEW, "active disabled"))
+    asked = answering(monkeypatch, switch, Answer("no answer"))
+    assert run_module("switch", SWITCH)["failed"] is True
+    assert [str(each["target"]) for each in asked] == [f"unix:{app.socket(NEW)}"]
+    assert app.live() == LIVE
+
+
+@pytest.mark.parametrize("verb", ["start", "enable"])
+def test_switch_to_an_instance_that_systemd_refuses(
+    programs: Programs, app: App, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    app.point_current(LIVE)
+    refused = f'case "$1" in {verb}) echo "no such unit" >&2; exit 1 ;; esac'
+    systemctl(programs, both(NEW, "inactive disabled"), more=refused)
+    answering(monkeypatch, switch, Answer("", 200, "", NEW), healthy=True)
     found = run_module("switch", SWITCH)
-    assert "cannot switch to" in found["msg"]
+    reason = f"systemctl {verb} {'--quiet ' if verb == 'enable' else ''}{unit_names(NEW)}: no such unit"
+    assert found["msg"] == f"app shop: cannot switch to {NEW}: {reason}"
     assert (found["changed"], app.live()) == (False, LIVE)
 
 
@@ -703,6 +922,17 @@ def test_releases_that_run_are_not_pruned(programs: Programs, app: App, run_modu
     assert app.complete() == [OLD, NEW]
 
 
+def test_a_pruned_release_takes_its_unit_along(
+    programs: Programs, app: App, run_module: RunModule, units: Path
+) -> None:
+    retiring(programs, app, {})
+    for release in (OLD, LIVE):
+        (units / f"shop@{release}.service.d").mkdir()
+        (units / f"shop@{release}.service.d/credentials.conf").touch()
+    assert run_module("retire", {"app": "shop", "keep": 2})["pruned"] == [OLD]
+    assert [path.name for path in units.glob("*.d")] == [f"shop@{LIVE}.service.d"]
+
+
 def test_retire_that_fails(programs: Programs, app: App, run_module: RunModule) -> None:
     retiring(programs, app, both(LIVE, "active disabled"))
     programs.add("systemd-run", "echo 'no bus' >&2; exit 1")
@@ -718,7 +948,13 @@ def command(programs: Programs, app: App, script: str) -> dict[str, t.Any]:
     (folder / "alembic").write_text("#!/bin/sh\n")
     (folder / "alembic").chmod(0o755)
     programs.add("systemd-run", script)
-    return {"app": "shop", "release": NEW, "argv": ["alembic", "upgrade", "head"], "timeout": 9}
+    return {
+        "app": "shop",
+        "release": NEW,
+        "argv": ["alembic", "upgrade", "head"],
+        "timeout": 9,
+        "writable": ["/w", "/a"],
+    }
 
 
 def test_command_runs_as_the_app(programs: Programs, app: App, run_module: RunModule) -> None:
@@ -733,17 +969,44 @@ def test_command_runs_as_the_app(programs: Programs, app: App, run_module: RunMo
         f"--property=EnvironmentFile={folder}/env ",
         f"PATH={folder}/venv/bin:/usr/local/bin:/usr/bin:/bin PADDOCK_APP=shop PADDOCK_RELEASE={NEW} ",
         "--property=RuntimeMaxSec=9 ",
-        f"--property=ReadWritePaths={app.root}/shared ",
+        "--property=ReadWritePaths=/w /a --property=SupplementaryGroups= ",
+        "--property=PrivateTmp=yes ",
+        "--property=ProtectHome=yes ",
     ):
         assert part in call
     assert call.endswith(f" {folder}/venv/bin/alembic upgrade head")
+    assert "Credential" not in call
+
+
+def test_command_has_the_credentials_of_its_release(programs: Programs, app: App, run_module: RunModule) -> None:
+    give_credentials(app.release(NEW), "token")
+    run_module("release_command", command(programs, app, ""))
+    assert f" --property=LoadCredential=token:{app.release(NEW)}/credentials/token " in programs.calls[0]
+
+
+def test_command_finds_the_files_that_the_app_does(programs: Programs, app: App, run_module: RunModule) -> None:
+    sandbox = {"protect_home": False, "private_tmp": False, "supplementary_groups": ["b", "c"]}
+    run_module("release_command", {**command(programs, app, ""), "sandbox": sandbox})
+    for part in (
+        "--property=PrivateTmp=no ",
+        "--property=ProtectHome=no ",
+        "--property=ReadWritePaths=/w /a --property=SupplementaryGroups=b c ",
+    ):
+        assert part in programs.calls[0]
 
 
 def test_command_that_fails(programs: Programs, app: App, run_module: RunModule) -> None:
-    found = run_module("release_command", command(programs, app, "echo 'unable to open database file'; exit 3"))
+    arguments = command(programs, app, "echo 'unable to open database file'; exit 3")
+    found = run_module("release_command", arguments)
     assert (found["failed"], found["rc"], found["lines"]) == (True, 3, ["unable to open database file"])
     assert found["msg"].splitlines()[0] == "app shop: 'alembic upgrade head' failed with exit code 3"
     assert found["msg"].splitlines()[1].startswith("Hint: SQLite cannot open its file")
+    # By itself it is no rollout.
+    assert events(app) == []
+    take(app, {"run": "r", "by": "eve@ci", "control": "ci", "pid": 1, "since": "then"})
+    run_module("release_command", arguments)
+    reasons = [(entry["event"], entry["reason"]) for entry in events(app)]
+    assert reasons == [("failed", "'alembic upgrade head' failed with exit code 3")]
 
 
 def test_command_that_is_not_there(programs: Programs, app: App, run_module: RunModule) -> None:
@@ -785,9 +1048,14 @@ def deployed(app: App, units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     app.point_current(LIVE)
     (app.root / "shared").mkdir()
     (app.root / "shared/notes.db").touch()
+    record(app, "switched", release=LIVE, before=None, warn=print)
     enable_units(units, *both(LIVE, ""), f"shop-2@{LIVE}.service")
+    drop_in = f"@{LIVE}.service.d/credentials.conf"
     for name in ("shop@.service", "shop@.socket", "shop-guard@.service", "shop-2@.service"):
         (units / name).touch()
+    for name in ("shop", "shop-2"):
+        (units / f"{name}{drop_in}").parent.mkdir()
+        (units / f"{name}{drop_in}").touch()
     for name in ("tls/shop.crt", "tls/shop.key", "tls/shop-2.crt"):
         (tmp_path / name).touch()
     for name in ("shop.users", "shop.0a1b2c3d.users", "shop-2.users"):
@@ -795,7 +1063,12 @@ def deployed(app: App, units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return tmp_path
 
 
-LEFT = {"units/shop-2@.service", "tls/shop-2.crt", "nginx/paddock/shop-2.users"}
+LEFT = {
+    "units/shop-2@.service",
+    f"units/shop-2@{LIVE}.service.d/credentials.conf",
+    "tls/shop-2.crt",
+    "nginx/paddock/shop-2.users",
+}
 
 
 def lying(folder: Path, app: App) -> set[str]:
@@ -816,7 +1089,7 @@ def test_remove(programs: Programs, app: App, deployed: Path, run_module: RunMod
     found = run_module("remove", arguments)
     assert found == checked
     assert found["stopped"] == sorted([*both(NEW, ""), *both(LIVE, ""), guard, timer])
-    assert lying(deployed, app) == LEFT | (set() if purge else {"shared"})
+    assert lying(deployed, app) == LEFT | (set() if purge else {"shared", "rollouts.jsonl"})
     assert changes(programs)[:2] == [
         f"systemctl disable --quiet --now {' '.join(found['stopped'])}",
         "systemctl daemon-reload",

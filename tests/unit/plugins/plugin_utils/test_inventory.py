@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import re
@@ -25,20 +24,7 @@ from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import 
     plain,
     read_apps,
 )
-from ansible_collections.paddock.fastapi.tests.unit.helpers import a_key, an_app, certificate_pem, key_pem
-
-
-def trusted(value: t.Any) -> t.Any:
-    """Mark what a user wrote as ansible-core 2.19 and later want it before they template it."""
-    try:
-        trust = importlib.import_module("ansible.template").trust_as_template
-    except AttributeError:  # before 2.19
-        return value
-    if isinstance(value, dict):
-        return {name: trusted(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [trusted(inner) for inner in value]
-    return trust(value) if isinstance(value, str) else value
+from ansible_collections.paddock.fastapi.tests.unit.helpers import a_key, an_app, certificate_pem, key_pem, trusted
 
 
 def read(folder: Path, apps: t.Any, variable: str = "fastapi_apps", **variables: t.Any) -> list[Settings]:
@@ -133,7 +119,7 @@ def test_templates_that_are_wrong_name_app_and_option(tmp_path: Path) -> None:
 
 def test_a_list_that_is_undefined_names_the_variable(tmp_path: Path) -> None:
     found = problems(tmp_path, "{{ our_apps }}")
-    assert re.fullmatch(r"app \?: fastapi_apps: .*'our_apps' is undefined", found[0])
+    assert re.fullmatch(r"fastapi_apps: .*'our_apps' is undefined", found[0])
 
 
 @pytest.mark.parametrize("apps", ["text", {"name": "shop"}, 5])

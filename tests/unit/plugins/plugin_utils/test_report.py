@@ -11,6 +11,7 @@ import re
 import typing as t
 
 import pytest
+from ansible_collections.paddock.fastapi.plugins.module_utils._audit import SUCCESS
 from ansible_collections.paddock.fastapi.plugins.plugin_utils import _report
 from ansible_collections.paddock.fastapi.tests.unit.helpers import LIVE, NEW, OLD, ROOT
 
@@ -34,7 +35,13 @@ APP: dict[str, t.Any] = {
     "running": True,
     "enabled": True,
     "workers": {"running": 2, "release": 2, "configured": 2},
-    "nofile": {"running": 65536, "configured": 65536},
+    "limits": {
+        "nofile": {"running": 65536, "configured": 65536, "used": 40},
+        "tasks_max": {"running": 1024, "configured": 1024, "used": 9},
+        "memory_high": {"running": None, "configured": None, "used": 143},
+        "memory_max": {"running": 512, "configured": 512, "used": 143},
+        "cpu_quota": {"running": None, "configured": None, "used": None},
+    },
     "memory": {"mib": 143, "from": "cgroup"},
     "restarts": 0,
     "health": {
@@ -60,6 +67,7 @@ APP: dict[str, t.Any] = {
     "stale": [],
     "rollout": None,
     "last_event": None,
+    "history": [],
     "units": {"differ": [], "overridden": [], "reload_needed": False},
     "drift": {"settings": False, "source": False, "source_unknown": "", "release": None},
     "size_problem": "",
@@ -83,6 +91,18 @@ ROLLOUT = {
     "since": "2026-11-22 15:40:42 UTC",
     "silent_seconds": 4,
     "dead": False,
+}
+EVENT = {
+    "time": "2026-11-22T15:40:42Z",
+    "app": "shop",
+    "playbook": "deploy",
+    "event": "did not pass",
+    "result": "failure",
+    "by": "bob@ci",
+    "release": NEW,
+    "before": OLD,
+    "seconds": 12.3,
+    "reason": "/healthz answered 500 instead of 200",
 }
 
 
@@ -132,7 +152,36 @@ def test_all_is_well() -> None:
             ("warning", "workers"),
             "it has 2 workers; a new release on this host would have 4",
         ),
-        ([("nofile.running", 1024)], ("warning", "nofile"), "it has 1024 open files; a new release"),
+        (
+            [("limits.nofile.running", 1024)],
+            ("warning", "limits"),
+            "its limits.nofile is 1024; a new release on this host would have 65536",
+        ),
+        (
+            [("limits.memory_max.running", None)],
+            ("warning", "limits"),
+            "its limits.memory_max is not set; a new release on this host would have 512",
+        ),
+        (
+            [("limits.cpu_quota.running", 50)],
+            ("warning", "limits"),
+            "its limits.cpu_quota is 50; a new release on this host would have none",
+        ),
+        (
+            [("limits.nofile.used", 58983)],
+            ("warning", "limits"),
+            "a process of it has 58983 files open, and its limits.nofile is 65536",
+        ),
+        (
+            [("limits.tasks_max.used", 1024)],
+            ("warning", "limits"),
+            "it runs 1024 processes and threads, and its limits.tasks_max is 1024",
+        ),
+        (
+            [("limits.memory_max.used", 461)],
+            ("warning", "limits"),
+            "it uses 461 MiB of memory, and its limits.memory_max is 512",
+        ),
         ([("size_problem", "too much")], ("warning", "sizes"), "too much"),
         ([("certificate.days_left", 13)], ("warning", "certificate"), "expires in 13 days"),
         ([("certificate.days_left", -1)], ("critical", "certificate"), "expired at 2027-11-22T00:00:00Z"),
@@ -173,7 +222,8 @@ def test_what_can_be_wrong_with_an_app(changes: list[tuple[str, t.Any]], expecte
         [("certificate.mode", "off"), ("certificate.days_left", None)],
         [("certificate.days_left", 14)],
         [("drift.settings", None), ("drift.source", None), ("drift.source_unknown", "it is in git")],
-        [("workers.configured", None), ("nofile.configured", None)],
+        [("workers.configured", None), ("limits.nofile.used", 58981), ("limits.memory_max.used", 460)],
+        [("configured", True), ("running", True), ("limits.nofile.used", None)],
         [("workers.release", None)],
         # Its own work is what lies and runs beside the live release.
         [("rollout", ROLLOUT), ("stale", [NEW]), ("unfinished", [NEW])],
@@ -254,7 +304,7 @@ def test_the_table() -> None:
         ("rollback", [OLD]),
         ("bad", [{"release": NEW, "reason": "it did not pass\nits gate"}]),
         ("rollout", ROLLOUT),
-        ("last_event", {"event": "did not pass", "time": "T", "release": "other", "reason": "slow"}),
+        ("history", [EVENT, {**EVENT, "event": "switched", "reason": "", "seconds": 240}, EVENT, EVENT]),
     )
     bare = changed(APP, ("app", "new"), ("live", None), ("drift", None), ("certificate.days_left", None))
     hosts = {
@@ -275,7 +325,11 @@ def test_the_table() -> None:
         f"    standby: {OLD}, retires in 42 s",
         f"    can go back to: {OLD}",
         f"    bad: {NEW}, it did not pass",
-        "    last rollout: did not pass at T: slow",
+        f"    history: 2026-11-22T15:40:42Z {NEW} did not pass its gate after 12 s, by bob@ci: "
+        "/healthz answered 500 instead of 200",
+        f"    history: 2026-11-22T15:40:42Z switched to {NEW} after 4 min, by bob@ci",
+        f"    history: 2026-11-22T15:40:42Z {NEW} did not pass its gate after 12 s, by bob@ci: "
+        "/healthz answered 500 instead of 200",
         "warning   web2  new   none                           -    -             -        -        -         -         "
         "? d, selfsigned    missing",
         "    warning: NGINX is not installed; run site",
@@ -296,6 +350,26 @@ def test_spans(seconds: float | None, text: str) -> None:
     assert _report.span(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, f"{NEW} did not pass its gate after 12 s, by bob@ci: /healthz answered 500 instead of 200"),
+        ({"event": "failed", "reason": "no disk"}, f"{NEW} failed after 12 s, by bob@ci: no disk"),
+        ({"event": "switched", "reason": "", "seconds": 300}, f"switched to {NEW} after 5 min, by bob@ci"),
+        ({"event": "rolled back", "reason": "", "seconds": None, "by": None}, f"rolled back to {NEW}"),
+        ({"event": "went back", "release": None, "reason": "x"}, "went back to nothing after 12 s, by bob@ci: x"),
+    ],
+)
+def test_events_in_words(changes: dict[str, t.Any], line: str) -> None:
+    lines = _report.table(told_of(("history", [{**EVENT, **changes}])))
+    assert f"    history: 2026-11-22T15:40:42Z {line}" in lines
+
+
+def test_every_event_can_be_told() -> None:
+    for event in SUCCESS:
+        assert "history: " in "\n".join(_report.table(told_of(("history", [{**EVENT, "event": event}]))))
+
+
 def paths(value: t.Any, prefix: str = "") -> set[str]:
     """Return the paths of all values of a document."""
     if isinstance(value, dict):
@@ -306,13 +380,13 @@ def paths(value: t.Any, prefix: str = "") -> set[str]:
 
 
 def test_every_key_is_documented_and_no_other() -> None:
-    event = {"time": "T", "event": "went back", "by": "a", "release": OLD, "before": OLD, "reason": "x"}
     full = [
         ("running", False),
         ("standby", [{"release": OLD, "retires_in_seconds": 4}]),
         ("bad", [{"release": OLD, "reason": "x"}]),
         ("rollout", ROLLOUT),
-        ("last_event", event),
+        ("last_event", EVENT),
+        ("history", [EVENT]),
     ]
     host = changed({**HOST, "apps": [changed(APP, *full)]}, ("nginx.enabled", False))
     document = _report.fleet({"web1": host}, {"web1": FILES}, 14)
@@ -324,11 +398,11 @@ def test_every_key_is_documented_and_no_other() -> None:
         assert part, name
         documented |= {prefix + key for key in re.findall(r"^\| `([^`]+)` \|", part.group(0), re.MULTILINE)}
     # The lists themselves are told of, by what is in them.
-    assert documented == paths(document)
+    assert documented == {re.sub(r"\.limits\.\w+\.", ".limits.NAME.", path) for path in paths(document)}
     kinds = set(
         re.findall(r'_problem\((?:\([^)]*\)|[^,]+), "(\w+)"', (ROOT / "plugins/plugin_utils/_report.py").read_text())
     )
-    kinds |= {"workers", "nofile", "unreachable", "failed"}
+    kinds |= {"unreachable", "failed"}
     told = re.search(r"^\| kind \|.*?(?=\n\n)", text, re.MULTILINE | re.DOTALL)
     assert told
     assert set(re.findall(r"^\| `(\w+)` \|", told.group(0), re.MULTILINE)) == kinds
