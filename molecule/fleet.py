@@ -9,6 +9,9 @@ from pathlib import Path
 
 from testinfra.host import Host
 
+# What Ansible says of code that its next versions will not run. Nothing of ours may cause that.
+DEPRECATED = "[DEPRECATION WARNING]"
+
 
 @dataclass(frozen=True)
 class Played:
@@ -52,6 +55,7 @@ class Fleet:
         process = self.start(playbook, *arguments, inventory=inventory, **variables)
         output, _ = process.communicate()
         print(output)  # noqa: T201  # pytest shows it when the test fails
+        assert DEPRECATED not in output
         return Played(process.returncode, output)
 
     def until(self, condition: str) -> None:

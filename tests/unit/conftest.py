@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / ".collections"))
 
 from ansible.module_utils import basic
-from ansible_collections.paddock.fastapi.plugins.module_utils import _host, _layout
+from ansible_collections.paddock.fastapi.plugins.module_utils import _host, _layout, _systemd
 from ansible_collections.paddock.fastapi.tests.unit.helpers import AS_ROOT, Exit, Programs, RunModule
 
 configuration.set_hypothesis_home_dir(ROOT / ".cache/hypothesis")
@@ -29,10 +29,15 @@ settings.register_profile(
     "unit",
     deadline=None,
     database=None,
+    derandomize=True,
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-settings.load_profile("unit")
+# For the edit-to-answer loop.
+settings.register_profile("quick", settings.get_profile("unit"), max_examples=6)
+# For a long search after a change of what they test: HYPOTHESIS_PROFILE=thorough.
+settings.register_profile("thorough", settings.get_profile("unit"), derandomize=False, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "unit"))
 
 PLUGINS = "ansible_collections.paddock.fastapi.plugins"
 
@@ -61,6 +66,12 @@ def _ownership(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "chown", lambda _path, _user, _group: None)
     monkeypatch.setattr(tarfile.TarFile, "chown", lambda *_arguments: None)
     monkeypatch.setattr(Path, "lstat", lstat)
+
+
+@pytest.fixture(autouse=True)
+def _settled_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for no journal: what stands in for it is never behind."""
+    monkeypatch.setattr(_systemd, "SETTLING_SECONDS", 0)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import os
 import subprocess
 import typing as t
@@ -30,6 +31,19 @@ NEW = "20261122T154042Z-cccccccccccc"
 def an_app(**options: t.Any) -> dict[str, t.Any]:
     """Write an app as short as one can, with some options."""
     return {"name": "shop", "source": "../shop", "module": "shop.main:app", "domains": ["shop.example.com"], **options}
+
+
+def trusted(value: t.Any) -> t.Any:
+    """Mark what a user or a file of ours says as ansible-core 2.19 and later want it before they template it."""
+    try:
+        trust = importlib.import_module("ansible.template").trust_as_template
+    except AttributeError:  # before 2.19
+        return value
+    if isinstance(value, dict):
+        return {name: trusted(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [trusted(inner) for inner in value]
+    return trust(value) if isinstance(value, str) else value
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> Path:

@@ -52,7 +52,7 @@ async def healthz(request: Request) -> Response:
     if FAULT == "slow":
         await asyncio.sleep(5)
     if public and FAULT == "slow in public":
-        await asyncio.sleep(1)
+        await asyncio.sleep(2)
     if "x-forwarded-for" in request.headers and FAULT == "crash in public":
         end()
     if public and FAULT == "503 in public":

@@ -403,7 +403,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     ("env", "condition"),
     [
         pytest.param({}, UNFINISHED, id="building"),
-        pytest.param({"START_SECONDS": 2}, TWO_RUN, id="gating"),
+        pytest.param({"START_SECONDS": 5}, TWO_RUN, id="gating"),
     ],
 )
 def test_a_control_node_that_dies_while_it_stages(shop: Shop, env: dict[str, object], condition: str) -> None:

@@ -48,7 +48,7 @@ def test_uvicorn_runs_what_was_asked_to(host: Host) -> None:
     unit = host.check_output(
         'systemctl show --value --property=ExecMainPID "wheeled@$(basename "$(readlink /srv/wheeled/current)").service"'
     )
-    assert "-m uvicorn wheeled:app --fd 3" in host.check_output(f"tr '\\0' ' ' </proc/{unit}/cmdline")
+    assert "serve.py uvicorn wheeled:app --fd 3" in host.check_output(f"tr '\\0' ' ' </proc/{unit}/cmdline")
 
 
 def test_the_index_was_asked(host: Host) -> None:

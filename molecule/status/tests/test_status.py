@@ -112,11 +112,25 @@ def test_all_is_well_as_the_hosts_themselves_say(fleet: Fleet, look: Look) -> No
         assert abs(live["live_seconds"] - (time.time() - proven)) < 60
         assert (found["running"], found["enabled"]) == (True, True)
         main = shown(host, unit, "MainPID")
-        children = host.check_output("pgrep --count --parent %s", main)
-        assert found["workers"] == {"running": int(children), "release": 2, "configured": 2}
+        processes = [main, *host.check_output("pgrep --parent %s", main).split()]
+        assert found["workers"] == {"running": len(processes) - 1, "release": 2, "configured": 2}
         assert app_of(document, name, "plain")["workers"] == {"running": 1, "release": 1, "configured": 1}
         limit = host.check_output("awk '/^Max open files/ { print $4 }' /proc/%s/limits", main)
-        assert found["nofile"] == {"running": int(limit), "configured": int(limit)}
+        files = max(int(host.check_output("ls /proc/%s/fd | wc -l", pid)) for pid in processes)
+        tasks = sum(int(host.check_output("ls /proc/%s/task | wc -l", pid)) for pid in processes)
+        assert found["limits"]["nofile"] == {
+            "running": int(limit),
+            "configured": int(limit),
+            "used": pytest.approx(files, abs=3),
+        }
+        assert found["limits"]["tasks_max"] == {
+            "running": 1024,
+            "configured": 1024,
+            "used": pytest.approx(tasks, abs=2),
+        }
+        nothing = {"running": None, "configured": None}
+        assert found["limits"]["memory_max"] == {**nothing, "used": found["memory"]["mib"]}
+        assert found["limits"]["cpu_quota"] == {**nothing, "used": None}
         assert found["restarts"] == int(shown(host, unit, "NRestarts"))
         accounted = shown(host, unit, "MemoryCurrent")
         maps = f"cat $(printf '/proc/%s/smaps_rollup ' {main} $(pgrep -P {main}))"
@@ -279,11 +293,11 @@ def test_drift_of_the_inventory(look: Look, tmp_path: Path) -> None:
         file.write("# another\n")
     changes = {"source": str(source), "workers": 3, "limits": {"nofile": 4096}, "max_body_size": "1m"}
     _, document = look(fastapi_apps=[{**WITNESS, **changes}, APPS[1]])
-    kinds = dict.fromkeys(["settings", "source", "nginx_file", "workers", "nofile"], "warning")
+    kinds = dict.fromkeys(["settings", "source", "nginx_file", "workers", "limits"], "warning")
     for name in BOTH:
         found = app_of(document, name)
         assert problems(found) == kinds
-        assert (found["workers"]["configured"], found["nofile"]["configured"]) == (3, 4096)
+        assert (found["workers"]["configured"], found["limits"]["nofile"]["configured"]) == (3, 4096)
 
 
 def test_drift_of_a_host(fleet: Fleet, look: Look) -> None:
@@ -346,3 +360,38 @@ def test_a_host_that_cannot_be_reached_and_one_that_is_not_described_well(fleet:
     assert played.code == 2
     assert re.search(r"^critical +aghost +- +unreachable ", played.output, re.MULTILINE), played.output
     assert "1 host, 0 apps: 1 critical" in played.output
+
+
+def test_the_callback_tells_of_a_rollout_in_a_few_lines(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_STDOUT_CALLBACK", "paddock.fastapi.rollout")
+    before = {name: unit_of(host).partition("@")[2] for name, host in fleet.hosts.items()}
+    apps = [{**WITNESS, "env": {"VERSION": time.time()}}]
+    played = fleet.play("deploy", fastapi_apps=apps)
+    assert played.code == 0
+    now = {name: unit_of(host).partition("@")[2] for name, host in fleet.hosts.items()}
+    stages = (
+        ("Stage", "Build the releases (witness); Start the new instances (witness)"),
+        ("Switch", "Switch to the new releases (witness)"),
+        ("Retire", "Let systemd retire what is no longer live (witness)"),
+    )
+    told = [
+        line for name, what in stages for line in (rf"{name} +[\d.]+ s", re.escape(f"    debian12, debian13: {what}"))
+    ]
+    told += [""]
+    told += [
+        rf"changed  {name}  [\d.]+ s  witness {now[name]} \(before {before[name]}\); 4 changes" for name in fleet.hosts
+    ]
+    told += [r"2 hosts, [\d.]+ s", ""]
+    assert re.fullmatch("\n".join(told), played.output)
+    again = fleet.play("deploy", fastapi_apps=apps)
+    told = [rf"ok  {name}  [\d.]+ s  witness {now[name]}; no change" for name in fleet.hosts]
+    assert re.fullmatch("\n".join([*told, r"2 hosts, [\d.]+ s", ""]), again.output)
+    broken = fleet.play("deploy", fastapi_apps=[{**WITNESS, "module": "broken:app"}])
+    assert broken.code != 0
+    for name in fleet.hosts:
+        head = f"{name} failed in Stage: Gate the new instances over their own sockets (witness)\n"
+        assert broken.output.count(f"{head}    app witness: release ") == 1
+        assert re.search(rf"^failed  {name}  [\d.]+ s  in Stage; witness {now[name]}; ", broken.output, re.MULTILINE)
+    assert broken.output.count("WITNESS_TOKEN") >= 2
+    assert broken.output.count("Nothing was switched on any host, and what was live is live.") == 1
+    assert broken.output.endswith("; failed: debian12, debian13\n")
