@@ -114,9 +114,9 @@ class Host:
         await must("tests/hosts/down", self.name)
         await must("tests/hosts/up", self.name, self.distro, *published)
 
-    async def ask(self, command: str) -> str:
+    async def ask(self, command: str, within: float = 60) -> str:
         """Run a command on the host."""
-        done = await run("ssh", "-F", self.folder / "ssh", self.name, command, within=60)
+        done = await run("ssh", "-F", self.folder / "ssh", self.name, command, within=within)
         if done.code:
             raise HostError(f"on {self.name}, {command}: {done.output.strip()}")
         return done.output
@@ -202,17 +202,18 @@ class Paddock(Fleet):
     """Hosts that are deployed to with this collection."""
 
     standby: int = 60
+    app: str = APP
     nice: int = 0  # of the control node, which shares the processors with the hosts only here
     settings: dict[str, Any] = field(default_factory=dict)  # further ones of the app
 
     def variables(self) -> dict[str, Any]:
         """Return the app, and the ports."""
         app = {
-            "name": APP,
+            "name": self.app,
             "source": str(self.source),
             "module": "notes.main:app",
             "domains": ["localhost"],
-            "env": {"NOTES_DATABASE_URL": f"sqlite+aiosqlite:////srv/{APP}/shared/notes.db"},
+            "env": {"NOTES_DATABASE_URL": f"sqlite+aiosqlite:////srv/{self.app}/shared/notes.db"},
             "migrate": "alembic upgrade head",
             # A release that never becomes healthy is part of the schedule, and need not take a minute.
             "health": {"path": "/readyz", "timeout": 15},
@@ -227,23 +228,23 @@ class Paddock(Fleet):
 
     async def fetch_certificate(self) -> None:
         """Learn what to trust of the first host."""
-        await self.first.fetch_certificate(f"/etc/ssl/paddock/{APP}.crt")
+        await self.first.fetch_certificate(f"/etc/ssl/paddock/{self.app}.crt")
 
     async def live(self) -> str:
         """Return the id of the live release."""
-        return Path((await self.first.ask(f"readlink /srv/{APP}/current")).strip()).name
+        return Path((await self.first.ask(f"readlink /srv/{self.app}/current")).strip()).name
 
     async def instances(self) -> set[str]:
         """Return the releases whose instances run."""
-        listed = await self.first.ask(f"systemctl list-units --plain --no-legend --state=active '{APP}@*.service'")
-        return set(re.findall(rf"{APP}@(\S+)\.service", listed))
+        listed = await self.first.ask(f"systemctl list-units --plain --no-legend --state=active '{self.app}@*.service'")
+        return set(re.findall(rf"{self.app}@(\S+)\.service", listed))
 
     async def versions(self) -> dict[str, str]:
         """Return what the figures hold for."""
         asked = await self.first.ask(
             ". /etc/os-release; echo $PRETTY_NAME; systemctl --version | head -n 1; nginx -v 2>&1;"
-            f"/srv/{APP}/current/venv/bin/python --version; nproc;"
-            f"/srv/{APP}/current/venv/bin/python -c 'import gunicorn, uvicorn;"
+            f"/srv/{self.app}/current/venv/bin/python --version; nproc;"
+            f"/srv/{self.app}/current/venv/bin/python -c 'import gunicorn, uvicorn;"
             " print(gunicorn.__version__, uvicorn.__version__)' || echo ?"
         )
         system, systemd, nginx, python, cores, server = asked.splitlines()[:6]
@@ -264,5 +265,5 @@ class Paddock(Fleet):
         return await self.first.ask(
             "echo '== NGINX, errors'; tail -n 200 /var/log/nginx/error.log;"
             """echo '== NGINX, 4xx and 5xx'; grep -E '"status":[45]' /var/log/nginx/access.log | tail -n 200;"""
-            f"echo '== app'; journalctl --no-pager -o short-iso-precise --since {start} -u '{APP}@*' | tail -n 500"
+            f"echo '== app'; journalctl --no-pager -o short-iso-precise --since {start} -u '{self.app}@*' | tail -n 500"
         )

@@ -1,9 +1,10 @@
-"""Plot a result of rollout.py: requests, failures and latency over time, with what happened on the host.
+"""Plot a result of rollout.py (what was asked and answered, and what happened on the host), or of serve.py.
 
 plot.py RESULT.json [PLOT.svg]
 """
 
 import json
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,29 @@ def plot(result: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
+def plot_serving(result: dict[str, Any], path: Path) -> None:
+    """Draw the requests per second of each contestant, beside those of the bare server in the same round."""
+    mpl.rcParams["svg.hashsalt"] = "paddock"
+    slices = result["slices"]
+    figure, plots = plt.subplots(1, len(slices), figsize=(3.2 * len(slices), 4), layout="constrained", squeeze=False)
+    for axes, (workload, contestants) in zip(plots[0], slices.items(), strict=True):
+        rates = {name: [each["right"] / each["seconds"] for each in counted] for name, counted in contestants.items()}
+        # The limit is so far above that nothing else could be told apart.
+        names = [name for name in rates if name != "nginx"]
+        for place, name in enumerate(names):
+            ratios = [one / bare for one, bare in zip(rates[name], rates["uvicorn"], strict=True) if bare]
+            axes.bar(place, statistics.median(ratios), color="#2a7f62" if "paddock" in name else OTHER, alpha=0.6)
+            axes.plot([place] * len(ratios), ratios, "k.", markersize=4)
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+        axes.set_title(workload, fontsize="medium")
+        axes.axhline(1, color="#222222", linewidth=0.8, linestyle=":")
+    plots[0][0].set_ylabel("times `uvicorn`; dots are rounds")
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
 if __name__ == "__main__":
     source = Path(sys.argv[1])
-    plot(
-        json.loads(source.read_text(encoding="utf-8")),
-        Path(sys.argv[2]) if sys.argv[2:] else source.with_suffix(".svg"),
-    )
+    result = json.loads(source.read_text(encoding="utf-8"))
+    draw = plot_serving if "slices" in result else plot
+    draw(result, Path(sys.argv[2]) if sys.argv[2:] else source.with_suffix(".svg"))

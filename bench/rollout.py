@@ -45,7 +45,8 @@ class Sizes:
 
 
 SIZES = {
-    "full": Sizes("full", 500_000, 800, 10, 10, 40, 10, 1800),
+    # As much as leaves the two processors of our machine, which load and control node share, something to deploy with.
+    "full": Sizes("full", 500_000, 360, 10, 10, 40, 10, 1800),
     "quick": Sizes("quick", 0, 200, 8, 4, 10, 10, 150),
     "break": Sizes("break", 0, 200, 8, 4, 10, 10, 150),
 }
