@@ -29,17 +29,33 @@ demo-down: ## remove all that `make demo` made
 	@tests/hosts/demo-down
 
 .PHONY: test
-test: setup ## everything: lint, unit, molecule, artifact
-	@tests/stages lint unit molecule artifact
+test: setup ## everything: lint, docs, unit-all, sanity, importer, molecule, tutorial, test-ends
+	@tests/stages lint docs unit-all sanity importer molecule tutorial test-ends
 
 .PHONY: lint
-lint: setup ## ansible-lint, yamllint, ruff, mypy, shellcheck
+lint: setup ## ansible-lint, yamllint, ruff, mypy, shellcheck, antsibull-docs, antsibull-changelog
 	@tests/lint
 
+.PHONY: docs
+docs: setup ## the documentation as a website, in .cache/docs/build, with every link in it checked
+	@tests/docs/site
+
 .PHONY: unit
-unit: setup ## unit tests of the collection, of the load harness and of the sample app
+unit: setup ## the quick unit tests of the plugins, in seconds, while one edits
+	@tests/run-unit quick
+
+.PHONY: unit-all
+unit-all: setup ## all unit tests: of the collection, with coverage, of the load harness and of the sample app
 	@tests/hosts/packages --load
 	@tests/run-unit
+
+.PHONY: sanity
+sanity: setup ## ansible-test's own checks of the collection as it is built
+	@tests/sanity
+
+.PHONY: importer
+importer: setup ## what Galaxy checks before it takes a collection
+	@tests/importer
 
 .PHONY: molecule
 molecule: setup ## roles and journeys on real systemd hosts (SCENARIO=name for one, STEP=converge for one step, KEEP=1)
@@ -48,6 +64,32 @@ molecule: setup ## roles and journeys on real systemd hosts (SCENARIO=name for o
 .PHONY: artifact
 artifact: setup ## build the collection, install it elsewhere, and check that it is complete
 	@tests/artifact
+
+.PHONY: changelog
+changelog: setup ## take the fragments of changelogs/ into the changelog of the version in galaxy.yml
+	@tests/changelog --release
+
+.PHONY: release-check
+release-check: setup ## whether artifact, changelog and git tag agree
+	@tests/release-check
+
+.PHONY: test-ends
+test-ends: setup ## unit tests, sanity and artifact with the oldest and the newest ansible-core that run here
+	@tests/hosts/packages --load
+	@tests/matrix --ends
+
+.PHONY: test-matrix
+test-matrix: setup ## the same with every ansible-core, and the scenario `default` with each (half an hour)
+	@tests/hosts/packages --load
+	@tests/matrix
+
+.PHONY: tutorial
+tutorial: setup ## every command of docs/tutorial.md, on a fresh host
+	@tests/tutorial
+
+.PHONY: metrics
+metrics: setup ## what the collection is made of, in numbers
+	@.venv/bin/python tests/docs/metrics.py
 
 .PHONY: bench-rollout
 bench-rollout: setup ## rollouts and rollbacks under load, every request counted (ARGS=--quick for a minute of it)
@@ -65,13 +107,24 @@ bench-deploy: setup ## the collection compared with a tutorial's playbook and py
 	@tests/venv .cache/bench bench/requirements.txt
 	@.cache/bench/bin/python bench/deploy.py $(ARGS)
 
+.PHONY: bench-serve
+bench-serve: setup ## serving compared with bare Uvicorn, a tutorial's set-up, Granian and NGINX alone (ARGS=--quick)
+	@tests/venv .cache/bench bench/requirements.txt
+	@.cache/bench/bin/python bench/serve.py $(ARGS)
+
+.PHONY: bench-observe
+bench-observe: setup ## what logs, metrics and traces cost in requests per second (ARGS=--quick)
+	@tests/venv .cache/bench bench/requirements.txt
+	@.cache/bench/bin/python bench/observe.py $(ARGS)
+
 .PHONY: shell
 shell: ## a shell on a test host (HOST=demo, or HOST=debian13 SCENARIO=name for one that KEEP=1 has left)
 	@tests/hosts/shell "$(or $(HOST),demo)" $(SCENARIO)
 
 .PHONY: requirements
 requirements: setup ## pin and hash the development requirements anew
-	@for name in .config/requirements/dev bench/requirements molecule/failures/app/requirements molecule/proxy/app/requirements; do \
-	    uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-config \
+	@for name in $(basename $(wildcard .config/requirements/*.in)) bench/requirements bench/serve_app/requirements molecule/failures/app/requirements molecule/proxy/app/requirements molecule/observability/app/requirements; do \
+	    python=$$(sed -n 's/^# Python //p' "$$name.in"); \
+	    uv pip compile --quiet --upgrade --universal --python-version "$${python:-3.11}" --generate-hashes --no-config \
 	        --no-emit-index-url --no-header --output-file "$$name.txt" "$$name.in"; \
 	done
