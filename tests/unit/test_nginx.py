@@ -163,3 +163,37 @@ def test_what_could_not_be_asked_is_busy() -> None:
 def test_the_apps_have_half_of_the_cpus(cpus: int, wanted: str, workers: int) -> None:
     found = files(facts={"cpus": cpus}, nginx_worker_processes=wanted)["nginx.conf"]
     assert f"\nworker_processes {workers};\n" in found
+
+
+def monitoring(app: dict[str, t.Any] | None = None, **variables: t.Any) -> str:
+    """Return the server that Prometheus reads, or nothing."""
+    _, _, server = files(app=app, **variables)["nginx.conf"].partition("# For Prometheus")
+    return server.partition("\n    }\n")[0]
+
+
+def test_figures_are_for_the_host_itself() -> None:
+    server = monitoring()
+    assert "listen 127.0.0.1:9145;" in server
+    assert "listen [::1]:9145;" in server
+    assert "listen 9145;" not in server
+    assert "proxy_pass http://unix:/srv/shop/current/app.sock:/metrics;" in server
+    assert re.findall(r"allow .*|deny .*", server) == ["allow 127.0.0.1;", "allow ::1;", "deny all;"]
+
+
+def test_figures_are_for_those_who_are_named() -> None:
+    server = monitoring(nginx_monitoring_allow=["10.0.0.5"], nginx_monitoring_port=9200)
+    assert "listen 9200;" in server
+    assert "listen [::]:9200;" in server
+    assert re.findall(r"allow .*|deny .*", server) == [
+        "allow 127.0.0.1;",
+        "allow ::1;",
+        "allow 10.0.0.5;",
+        "deny all;",
+    ]
+
+
+def test_there_may_be_no_figures() -> None:
+    assert not monitoring(nginx_monitoring_port=0)
+    without = monitoring({**an_app(), "metrics": False})
+    assert "/nginx" in without
+    assert "/metrics" not in without
