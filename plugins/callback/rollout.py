@@ -19,7 +19,7 @@ description:
     (C(--diff)) and what M(ansible.builtin.debug) says.
   - In the end there is a line for each host, with the release of each app that is live, how many tasks changed
     something, and the seconds until the host was done.
-  - With C(-v) it is M(ansible.builtin.default#callback), with all its options, which matter only then.
+  - With C(-v) it is P(ansible.builtin.default#callback), with all its options, which matter only then.
 author: paddock.fastapi contributors (@paddock)
 extends_documentation_fragment:
   - default_callback

@@ -19,6 +19,12 @@ nitpicky = True
 # These are in Ansible's own documentation.
 nitpick_ignore = [
     ("std:ref", "action_plugins"),
+    ("std:ref", "callback_plugins"),
+    ("envvar", "ANSIBLE_DISPLAY_SKIPPED_HOSTS"),
+    ("envvar", "ANSIBLE_SHOW_CUSTOM_STATS"),
+    ("envvar", "NO_COLOR"),
+    ("std:ref", "ansible_collections.ansible.builtin.debug_module"),
+    ("std:ref", "ansible_collections.ansible.builtin.default_callback"),
     ("std:ref", "ansible_collections.ansible.builtin.setup_module"),
     ("std:ref", "ansible_configuration_settings"),
     ("std:ref", "common_return_values"),
