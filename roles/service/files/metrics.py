@@ -110,7 +110,7 @@ class _Figures:
         self.active.set(active)
         self.cpu.set(time.process_time())
         self.memory.set(int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize())
-        self.files.set(sum(1 for _ in Path("/proc/self/fd").iterdir()))
+        self.files.set(len(list(Path("/proc/self/fd").iterdir())))
 
 
 def _route(scope: t.Any, root: str) -> str:
@@ -214,7 +214,7 @@ def _tidy() -> None:
     and processes that the app itself starts count as well.
     """
     for file in FOLDER.glob("*.db"):
-        kind, _, pid = file.stem.rpartition("_")
+        kind, _underscore, pid = file.stem.rpartition("_")
         if not pid.isdigit() or int(pid) == ENDED or _runs(int(pid)):
             continue
         if kind in {"counter", "histogram", "summary"}:

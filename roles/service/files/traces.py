@@ -128,7 +128,7 @@ def _sampled(traced: App, app: App, provider: TracerProvider) -> App:
             return
         headers = scope["headers"]
         above = context.Context()
-        if not headers_of_traces.isdisjoint([name for name, _ in headers]):
+        if not headers_of_traces.isdisjoint([name for name, _value in headers]):
             above = propagate.extract(_texts(headers), above)
         parent = trace.get_current_span(above).get_span_context()
         trace_id = parent.trace_id or ids.generate_trace_id()
