@@ -11,8 +11,9 @@ module: status_report
 short_description: Judge and show what the module status found on all hosts
 version_added: 0.1.0
 description:
-  - Shows a table, or a JSON document, of what M(paddock.fastapi.status) found on each host and the play registered as
-    C(status_found). A host that has no such result, or whose task failed, is in it with the reason.
+  - Shows a table, a JSON document, or a page for a browser, of what M(paddock.fastapi.status) found on each host and
+    the play registered as C(status_found). A host that has no such result, or whose task failed, is in it with the
+    reason.
   - Each problem has a level. V(critical) is what users feel, or what cannot be told. V(warning) is what will hurt
     later, or what differs from the settings.
   - It is to be run once, for all hosts.
@@ -24,12 +25,18 @@ options:
     elements: str
     required: true
   format:
-    description: What to show, a V(table) for people or V(json) for machines.
+    description:
+      - What to make of it, a V(table) for people, V(json) for machines, or V(html), a page for a browser.
+      - The page is one file that loads nothing and runs no script.
     type: str
-    choices: [table, json]
+    choices: [table, json, html]
     default: table
   output:
-    description: File on the control node to write that to instead, whole or not at all.
+    description:
+      - File on the control node to write that to instead, whole or not at all.
+      - With O(format=html), it is V(status.html) in the current folder, unless it is said, and its path is shown.
+      - Only its owner may read a new one, because it says what runs where, and what is wrong with it. One that is there
+        already keeps its mode.
     type: path
   fail_on:
     description: The least level that is a failure.
@@ -61,6 +68,12 @@ EXAMPLES = r"""
     hosts: "{{ ansible_play_hosts_all }}"
     format: json
     output: status.json
+  run_once: true
+
+- name: Make a page of it
+  paddock.fastapi.status_report:
+    hosts: "{{ ansible_play_hosts_all }}"
+    format: html
   run_once: true
 """
 

@@ -17,6 +17,29 @@ LEVELS = ["ok", "warning", "critical"]
 NEARLY = 0.9
 # Of the last events, as many are shown to people.
 SHOWN_EVENTS = 3
+# What mends a problem, as far as its kind alone tells.
+REMEDIES = {
+    "unreachable": "see whether the host is up, and whether SSH lets you in: ansible HOST -m ping",
+    "failed": "correct what the text names in the inventory or on the host, then run status again",
+    "not_running": "journalctl on the host says why; deploy starts it again, rollback goes to the release before",
+    "health": "journalctl on the host says why; if a release brought it, rollback goes to the one before",
+    "release": "deploy makes a release anew, or rollback goes to the one before",
+    "certificate": "site renews it; with tls.mode provided, put the new one into tls.certificate and tls.key first",
+    "nginx": "site writes, enables and starts it; a file that is not ours is to be repaired or removed by hand first",
+    "not_deployed": "site, or deploy on a host that is prepared already",
+    "not_in_inventory": "remove takes it off the host, if it is not to be in fastapi_apps again",
+    "not_enabled": "deploy enables it",
+    "workers": "the journal of its unit says why one ends; the number is the next release's if the host has changed",
+    "limits": "raise it in limits, or find what leaks, then deploy; what the host has changed is the next release's",
+    "sizes": "ask for less in workers and limits, or give the host more",
+    "settings": "deploy, or put the settings back",
+    "source": "deploy, or put the source back",
+    "units": "undo on the host what was changed there, then systemctl daemon-reload; the next release brings its own",
+    "nginx_file": "site writes it as it should be",
+    "stale": "deploy stops it",
+    "interrupted": "deploy takes over, and tidies up",
+    "unfinished": "the next release's build removes it",
+}
 LIMITED = {
     "nofile": "a process of it has {} files open",
     "tasks_max": "it runs {} processes and threads",
@@ -95,7 +118,7 @@ def _differs(path: str, digests: Mapping[str, str], files: Files) -> bool | None
 
 
 def _problem(level: str, kind: str, text: str) -> Problem:
-    return {"level": level, "kind": kind, "text": text.strip()}
+    return {"level": level, "kind": kind, "text": text.strip(), "remedy": REMEDIES[kind]}
 
 
 def _worst(levels: Iterable[str]) -> str:
@@ -284,20 +307,24 @@ def _notes(app: Found) -> Iterator[str]:
         yield f"history: {_in_words(event)}"
 
 
-def _in_words(event: Found) -> str:
-    """Write an event as a line."""
+def happened(event: Found) -> str:
+    """Say what an event was."""
     to = event.get("release") or "nothing"
-    what = {
+    return {
         "switched": f"switched to {to}",
         "rolled back": f"rolled back to {to}",
         "went back": f"went back to {to}",
         "did not pass": f"{to} did not pass its gate",
         "failed": f"{to} failed",
     }[event["event"]]
+
+
+def _in_words(event: Found) -> str:
+    """Write an event as a line."""
     after = "" if event.get("seconds") is None else f" after {span(event['seconds'])}"
     by = f", by {event['by']}" if event.get("by") else ""
     reason = f": {event['reason']}" if event.get("reason") else ""
-    return f"{event['time']} {what}{after}{by}{reason}"
+    return f"{event['time']} {happened(event)}{after}{by}{reason}"
 
 
 def _first_line(text: str) -> str:

@@ -3,12 +3,14 @@
 The tests build on each other.
 """
 
+import base64
 import calendar
 import json
 import os
 import re
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,10 @@ FOLDER = Path(__file__).parents[1]
 APPS: list[dict[str, Any]] = yaml.safe_load((FOLDER / "vars/apps.yml").read_text())["apps"]
 WITNESS = APPS[0]
 BOTH = ["debian12", "debian13"]
+# Where the page is seen in a browser, for those who want to see it themselves.
+PICTURES = FOLDER.parents[1] / ".cache/molecule"
+WINDOWS = ["1280x900:light", "1280x900:dark", "390x844:light"]
+HOSTILE = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title='taken'\">"
 CERTIFICATE = "/etc/ssl/paddock/witness.crt"
 
 Document = dict[str, Any]
@@ -184,7 +190,7 @@ def test_people_get_lines_and_machines_get_json_between_them(fleet: Fleet) -> No
 def test_options_that_are_none(fleet: Fleet) -> None:
     played = fleet.play("status", fastapi_apps=APPS, format="xml")
     assert played.code != 0
-    assert "-e format= takes table or json, and -e fail_on= takes warning, critical or never" in words(played)
+    assert "-e format= takes table, json or html, and -e fail_on= takes warning, critical or never" in words(played)
     assert "format is xml" in words(played)
     assert "Ask each host" not in played.output
 
@@ -360,6 +366,83 @@ def test_a_host_that_cannot_be_reached_and_one_that_is_not_described_well(fleet:
     assert played.code == 2
     assert re.search(r"^critical +aghost +- +unreachable ", played.output, re.MULTILINE), played.output
     assert "1 host, 0 apps: 1 critical" in played.output
+
+
+@contextmanager
+def in_trouble(fleet: Fleet) -> Iterator[None]:
+    """Have an app down, and something in a log that wants to be more than text."""
+    first, second = (fleet.hosts[name] for name in BOTH)
+    log = "/srv/witness/rollouts.jsonl"
+    line = json.loads(second.check_output("tail -n 1 %s", log)) | {"by": HOSTILE, "reason": HOSTILE}
+    unit = f"plain@{Path(first.check_output('readlink /srv/plain/current')).name}"
+    first.check_output("systemctl stop %s.socket %s.service", unit, unit)
+    try:
+        with changed(second, log, f"echo {base64.b64encode(json.dumps(line).encode()).decode()} | base64 -d >> {log}"):
+            yield
+    finally:
+        first.check_output("systemctl start %s.socket %s.service", unit, unit)
+
+
+def lines_of(picture: bytes) -> set[bytes]:
+    """Return the lines of a PNG that differ: a blank one has two or three, because of how it filters them."""
+    width, height = (int.from_bytes(picture[at : at + 4]) for at in (16, 20))
+    data, at = b"", 8
+    while at < len(picture):
+        size = int.from_bytes(picture[at : at + 4])
+        if picture[at + 4 : at + 8] == b"IDAT":
+            data += picture[at + 8 : at + 8 + size]
+        at += size + 12
+    pixels = zlib.decompress(data)
+    long = len(pixels) // height
+    assert long > width
+    return {pixels[row * long : (row + 1) * long] for row in range(height)}
+
+
+def test_the_page_in_a_browser(fleet: Fleet, tmp_path: Path) -> None:
+    """With the names of the documentation, which shows the picture."""
+    hosts = {
+        "web1": {"ansible_host": "debian12"},
+        "web2": {"ansible_host": "debian13"},
+        "web3": {"ansible_host": "127.0.0.1", "ansible_port": 9},
+    }
+    apps = [{**app, "source": str(FOLDER.parent / app["source"])} for app in APPS]
+    common = {"ansible_user": "root", "ansible_python_interpreter": "/usr/bin/python3", "fastapi_apps": apps}
+    inventory = tmp_path / "web.yml"
+    inventory.write_text(yaml.safe_dump({"fastapi": {"hosts": hosts, "vars": common}}))
+    page = tmp_path / "status.html"
+    with in_trouble(fleet):
+        played = fleet.play("status", inventory=inventory, format="html", output=str(page))
+    assert played.code == 2, "as with any other format"
+    assert f"The page is {page}" in played.output.splitlines()
+    assert "not well: web1 plain, web3 (-e fail_on=critical)" in words(played)
+    assert page.stat().st_mode & 0o777 == 0o600
+
+    host = fleet.hosts["debian13"]
+    host.check_output("echo %s | base64 -d > /root/status.html", base64.b64encode(page.read_bytes()).decode())
+    seen = json.loads(host.check_output("python3 /opt/browser.py /root/status.html %s %s %s", *WINDOWS))
+    live = unit_of(host).partition("@")[2]
+    for window, look in zip(WINDOWS, seen, strict=True):
+        picture = base64.b64decode(look.pop("picture"))
+        (PICTURES / f"status-{window.replace(':', '-')}.png").write_bytes(picture)
+        assert len(lines_of(picture)) > 100
+        assert (look["loaded"], look["said"], look["active"]) == ([], [], 0)
+        assert re.fullmatch("critical: 3 hosts, 4 apps: 3 critical(, .*)?", look["title"])
+        assert look["needed"] <= look["width"] == int(window.partition("x")[0]), "nobody has to scroll sideways"
+        told = (
+            *("What runs where", "web1", "web2", "web3", "witness", "plain", "unreachable", live),
+            *(
+                "its service or its socket does not run",
+                "What mends it: journalctl on the host says why; deploy starts it again",
+                "364 days left",
+            ),
+            *("2 of 2 run", "0 of 1 run", "MiB", "Drift from the inventory", "Can go back to", HOSTILE),
+            *("critical", "warning", "ok", "failing", "rolled back to"),
+        )
+        for text in told:
+            assert text in look["text"], text
+    light, dark, _phone = seen
+    assert (light["background"], light["color"]) == ("rgb(244, 245, 247)", "rgb(28, 33, 40)"), "the style applies"
+    assert (dark["background"], dark["color"]) == ("rgb(15, 19, 24)", "rgb(227, 232, 238)")
 
 
 def test_the_callback_tells_of_a_rollout_in_a_few_lines(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -301,7 +301,10 @@ REPORTS: list[tuple[dict[str, t.Any], dict[str, str], bool | str]] = [
     (NOT_FOUND, {"fail_on": "warning"}, True),
     (NOT_FOUND, {"fail_on": "never"}, False),
     (FOUND, {"format": "json", "output": "out.json"}, False),
-    (FOUND, {"format": "xml"}, "value of format must be one of: table, json, got: xml"),
+    (FOUND, {"format": "html", "output": "out.html"}, False),
+    (FOUND, {"format": "html"}, False),
+    (NOT_FOUND, {"format": "html", "output": "shared.html", "fail_on": "critical"}, True),
+    (FOUND, {"format": "xml"}, "value of format must be one of: table, json, html, got: xml"),
     (FOUND, {"fail_on": "ever"}, "value of fail_on must be one of: warning, critical, never, got: ever"),
     (
         FOUND,
@@ -319,6 +322,8 @@ of_one_run = pytest.mark.xdist_group("reports")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[dict[str, t.Any]]]:
     """Make all reports in one run, and return its folder, what it said, and their results."""
     folder = tmp_path_factory.mktemp("reports")
+    # What is there keeps its mode.
+    (folder / "shared.html").touch(0o640)
     tasks: list[dict[str, t.Any]] = []
     for number, (found, options, _failure) in enumerate(REPORTS):
         # A path that is absolute stays as it is.
@@ -370,6 +375,18 @@ def test_a_report_goes_to_a_file(reported: tuple[Path, str, list[dict[str, t.Any
     folder, output, _results = reported
     assert [host["host"] for host in json.loads((folder / "out.json").read_text())["hosts"]] == ["web1", "web2"]
     assert '"hosts"' not in output
+    written = [folder / name for name in ("out.json", "out.html", "shared.html")]
+    assert [path.stat().st_mode & 0o777 for path in written] == [0o600, 0o600, 0o640]
+    assert [path.name for path in folder.glob(".*")] == []
+
+
+@pytest.mark.slow
+@of_one_run
+def test_a_page_is_a_file_whose_path_is_told(reported: tuple[Path, str, list[dict[str, t.Any]]]) -> None:
+    folder, output, _results = reported
+    for name, level in {"out.html": "ok", "status.html": "ok", "shared.html": "critical"}.items():
+        assert f"The page is {folder / name}" in output.splitlines()
+        assert f"<title>{level}: 2 hosts, 0 apps: " in (folder / name).read_text()
 
 
 @pytest.fixture

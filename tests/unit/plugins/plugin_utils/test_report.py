@@ -285,7 +285,8 @@ def test_hosts_that_say_nothing(result: dict[str, t.Any], reachable: bool, kind:
     document = _report.fleet({"web1": HOST, "web2": result}, {}, 14)
     host = document["hosts"][1]
     assert (document["level"], host["level"], host["reachable"]) == ("critical", "critical", reachable)
-    assert host["problems"] == [{"level": "critical", "kind": kind, "text": text}]
+    told = {"level": "critical", "kind": kind, "text": text, "remedy": _report.REMEDIES[kind]}
+    assert host["problems"] == [told]
     assert _report.summary(document) == "2 hosts, 1 app: 1 critical"
     assert _report.unwell(document, "critical") == ["web2"]
 
@@ -403,6 +404,7 @@ def test_every_key_is_documented_and_no_other() -> None:
         re.findall(r'_problem\((?:\([^)]*\)|[^,]+), "(\w+)"', (ROOT / "plugins/plugin_utils/_report.py").read_text())
     )
     kinds |= {"unreachable", "failed"}
+    assert set(_report.REMEDIES) == kinds
     told = re.search(r"^\| kind \|.*?(?=\n\n)", text, re.MULTILINE | re.DOTALL)
     assert told
     assert set(re.findall(r"^\| `(\w+)` \|", told.group(0), re.MULTILINE)) == kinds
