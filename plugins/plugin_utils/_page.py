@@ -60,13 +60,16 @@ table { width: 100%; border-collapse: collapse; text-align: left; }
 th, td { padding: .6rem .9rem; border-top: 1px solid var(--line); vertical-align: top; }
 thead th { border-top: 0; color: var(--quiet); font-size: .85rem; }
 .history th, .history td { padding: .3rem .9rem .3rem 0; font-size: .9rem; }
-.history thead th { font-weight: 600; }
+.history thead th, .history td:first-child { white-space: nowrap; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .8rem 1.5rem; margin: 1rem 0 0; }
 dt { color: var(--quiet); font-size: .85rem; }
-dd { margin: 0; }
-ul { margin: .75rem 0 0; padding: 0; list-style: none; }
-li.problem { margin-top: .5rem; padding: .5rem .8rem; border-left: .25rem solid; border-radius: .3rem; }
-li.problem p { color: var(--text); white-space: pre-wrap; }
+dd { margin: 0; font-size: .95rem; }
+ul { margin: .75rem 0 1rem; padding: 0; list-style: none; }
+li { margin-top: .5rem; padding: .5rem .8rem; border-left: .25rem solid; border-radius: .3rem; }
+li p { margin: .1rem 0; color: var(--text); white-space: pre-wrap; }
+li strong { text-transform: capitalize; }
+li.warning strong { color: var(--warning); }
+li.critical strong { color: var(--critical); }
 summary { margin-top: .5rem; cursor: pointer; font-size: .9rem; }
 @media (max-width: 44rem) {
   thead { position: absolute; clip-path: inset(50%); }
@@ -179,8 +182,7 @@ def _host(number: int, host: Found, now: str) -> Html:
     parts = [element("h2", host["host"], " ", _level(host["level"]), id=f"host-{number}")]
     if nginx:
         parts.append(element("p", _nginx(nginx), class_="quiet"))
-    if host["problems"]:
-        parts.append(element("div", _problems(host["problems"]), class_="card"))
+    parts += _problems(host["problems"])
     parts += [_app(f"app-{number}-{place}", app, now) for place, app in enumerate(host["apps"])]
     return element("section", *parts)
 
@@ -192,28 +194,23 @@ def _nginx(nginx: Found) -> str:
     return f"NGINX {nginx['version']} {state}, and {'starts' if nginx['enabled'] else 'does not start'} at boot"
 
 
-def _problems(problems: Iterable[Found]) -> Html:
-    return element(
-        "ul",
-        *(
-            element(
-                "li",
-                element("strong", entry["level"]),
-                element("p", entry["text"]),
-                element("p", f"What mends it: {entry['remedy']}.", class_="quiet"),
-                class_=f"problem {entry['level']}",
-            )
-            for entry in problems
-        ),
-    )
+def _problems(problems: Sequence[Found]) -> Iterator[Html]:
+    if not problems:
+        return
+    yield element("ul", *(element("li", *_problem(entry), class_=f"problem {entry['level']}") for entry in problems))
+
+
+def _problem(entry: Found) -> Iterator[Html]:
+    yield element("p", element("strong", f"{entry['level']}:"), " ", entry["text"])
+    yield element("p", f"What mends it: {entry['remedy']}.", class_="quiet")
 
 
 def _app(place: str, app: Found, now: str) -> Html:
     facts = (element("div", element("dt", term), element("dd", *told)) for term, told in _facts(app, now))
     parts = [
         element("div", element("h3", app["app"]), _level(app["level"]), class_="head"),
+        *_problems(app["problems"]),
         element("dl", *facts),
-        *([_problems(app["problems"])] if app["problems"] else []),
         *_history(app["history"]),
     ]
     return element("article", *parts, class_="card", id=place)
