@@ -38,7 +38,7 @@ body {
   font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere;
 }
 h1 { margin: 0; font-size: 1.6rem; line-height: 1.2; }
-h2 { margin: 2.5rem 0 .75rem; font-size: 1.25rem; }
+h2 { display: flex; align-items: center; gap: .6rem; margin: 2.5rem 0 .5rem; font-size: 1.25rem; }
 h3 { margin: 0; font-size: 1.1rem; }
 h4 { margin: 1.25rem 0 .35rem; font-size: .9rem; }
 p { margin: .35rem 0; }
@@ -74,6 +74,8 @@ summary { margin-top: .5rem; cursor: pointer; font-size: .9rem; }
 @media (max-width: 44rem) {
   thead { position: absolute; clip-path: inset(50%); }
   table, tbody, tr, th, td { display: block; }
+  td:empty { display: none; }
+  dl { grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); }
   .fleet tr + tr { border-top: 1px solid var(--line); }
   .fleet tr { padding: .6rem .9rem; }
   .fleet th, .fleet td { padding: .25rem 0; border: 0; }
@@ -166,7 +168,7 @@ def _cells(number: int, host: Found, names: Sequence[str]) -> Iterator[Html]:
             element("code", live["release"]) if live else element("span", "not deployed", class_="quiet"),
         ]
         if live:
-            told.append(element("div", f"live for {span(live['live_seconds'])}", class_="quiet"))
+            told += [_quietly(f"for {span(live['live_seconds'])}"), _quietly(_size(app))]
         yield element("td", *told, data_name=name)
 
 
@@ -179,7 +181,7 @@ def _without_apps(host: Found) -> str:
 
 def _host(number: int, host: Found, now: str) -> Html:
     nginx = host["nginx"]
-    parts = [element("h2", host["host"], " ", _level(host["level"]), id=f"host-{number}")]
+    parts = [element("h2", host["host"], _level(host["level"]), id=f"host-{number}")]
     if nginx:
         parts.append(element("p", _nginx(nginx), class_="quiet"))
     parts += _problems(host["problems"])
@@ -225,8 +227,7 @@ def _facts(app: Found, now: str) -> Iterator[tuple[str, Sequence[str]]]:
         yield "Live release", [element("code", live["release"]), _quietly(_since(live, now))]
         yield "Made of", [live["source"] or "-", _quietly(f"by {live['built_by']}" if live["built_by"] else "")]
         yield "Health", list(_health(app))
-        workers = app["workers"]
-        yield "Workers", [f"{workers['running']} of {workers['release'] or '?'} run"]
+        yield "Workers", [f"{_workers(app)} run"]
         yield "Memory", list(_memory(app))
         yield "Restarts by systemd", ["-" if app["restarts"] is None else str(app["restarts"])]
     yield "Certificate", list(_certificate(app["certificate"]))
@@ -241,6 +242,15 @@ def _facts(app: Found, now: str) -> Iterator[tuple[str, Sequence[str]]]:
     if app["bad"]:
         bad = ((element("code", entry["release"]), " ", _quietly(entry["reason"])) for entry in app["bad"])
         yield "Marked bad", [_lines(joined(line) for line in bad)]
+
+
+def _workers(app: Found) -> str:
+    return f"{app['workers']['running']} of {app['workers']['release'] or '?'}"
+
+
+def _size(app: Found) -> str:
+    memory = f", {app['memory']['mib']} MiB" if app["memory"] else ""
+    return f"{_workers(app)} workers{memory}"
 
 
 def _quietly(text: str) -> Html:
@@ -325,8 +335,8 @@ def _events(events: Iterable[Found]) -> Html:
             element("td", _moment(event["time"])),
             element("td", happened(event)),
             element("td", span(event.get("seconds")), data_name="took"),
-            element("td", event.get("by") or "-", data_name="by"),
-            element("td", event.get("reason") or "-", data_name="why"),
+            element("td", event.get("by") or "", data_name="by"),
+            element("td", event.get("reason") or "", data_name="why"),
         )
         for event in events
     ]
