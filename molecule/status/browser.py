@@ -77,7 +77,7 @@ def main() -> None:
     with subprocess.Popen(["chromedriver", "--port=9515"], stdout=subprocess.DEVNULL) as driver:
         try:
             browser = begin()
-            print(json.dumps([look(browser, Path(page).absolute().as_uri(), window) for window in windows]))  # noqa: T201
+            print(json.dumps([look(browser, Path(page).absolute().as_uri(), window) for window in windows]))  # noqa: T201 - its result
         finally:
             driver.terminate()
 

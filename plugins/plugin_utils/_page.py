@@ -168,7 +168,7 @@ def _cells(number: int, host: Found, names: Sequence[str]) -> Iterator[Html]:
             element("code", live["release"]) if live else element("span", "not deployed", class_="quiet"),
         ]
         if live:
-            told += [_quietly(f"for {span(live['live_seconds'])}"), _quietly(_size(app))]
+            told += [_quietly(f"live for {span(live['live_seconds'])}"), _quietly(_size(app))]
         yield element("td", *told, data_name=name)
 
 

@@ -125,7 +125,7 @@ def test_a_host_that_is_well() -> None:
                 "Can go back to nothing",
             ],
         ),
-        ([("live.live_seconds", None), ("live.by", "")], ["since nobody knows when", "for -"]),
+        ([("live.live_seconds", None), ("live.by", "")], ["since nobody knows when", "live for -"]),
         (
             [("live", None), ("drift", None), ("health", None)],
             ["not deployed", "Live release none", "it is not deployed yet"],
