@@ -61,6 +61,7 @@ th, td { padding: .6rem .9rem; border-top: 1px solid var(--line); vertical-align
 thead th { border-top: 0; color: var(--quiet); font-size: .85rem; }
 .history th, .history td { padding: .3rem .9rem .3rem 0; font-size: .9rem; }
 .history thead th, .history td:first-child { white-space: nowrap; }
+.history td:nth-child(4) { min-width: 6.5rem; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .8rem 1.5rem; margin: 1rem 0 0; }
 dt { color: var(--quiet); font-size: .85rem; }
 dd { margin: 0; font-size: .95rem; }
