@@ -21,6 +21,7 @@ from ansible.errors import AnsibleActionFail
 from ansible_collections.paddock.fastapi.plugins.action import choose_release as choose_action
 from ansible_collections.paddock.fastapi.plugins.action import pack as pack_action
 from ansible_collections.paddock.fastapi.plugins.action import status as status_action
+from ansible_collections.paddock.fastapi.plugins.action import status_report as report_action
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import SettingsError, digest, resolve
 from ansible_collections.paddock.fastapi.plugins.plugin_utils._inventory import fingerprint
 from ansible_collections.paddock.fastapi.tests.unit.helpers import AS_ROOT, LIVE, NEW, OLD, ROOT, an_app, write_files
@@ -387,6 +388,11 @@ def test_a_page_is_a_file_whose_path_is_told(reported: tuple[Path, str, list[dic
     for name, level in {"out.html": "ok", "status.html": "ok", "shared.html": "critical"}.items():
         assert f"The page is {folder / name}" in output.splitlines()
         assert f"<title>{level}: 2 hosts, 0 apps: " in (folder / name).read_text()
+
+
+def test_a_report_is_written_whatever_a_host_says(tmp_path: Path) -> None:
+    report_action._write(tmp_path / "out", "no \udcff text\n")  # noqa: SLF001
+    assert (tmp_path / "out").read_bytes() == b"no ? text\n"
 
 
 @pytest.fixture
