@@ -1,4 +1,4 @@
-"""Every role keeps its promises: spec, defaults and README say the same, and its files are as they should be."""
+"""Every role keeps its promises: spec and defaults say the same, and its files are as they should be."""
 
 from __future__ import annotations
 
@@ -120,21 +120,6 @@ def test_roles_depend_on_no_other(role: str) -> None:
     # What the role app leaves to do is the one thing that is handed on.
     read = set(re.findall(rf"\b(?:{others})_[a-z_]+", " ".join(str(value) for value in defaults_of(role).values())))
     assert read <= {"app_rollout"}
-
-
-@pytest.mark.parametrize("role", NAMES)
-def test_readme_names_every_variable_and_no_other(role: str) -> None:
-    text = (ROLES / role / "README.md").read_text(encoding="utf-8")
-    assert set(re.findall(rf"^\| `({role}_\w+)`", text, re.MULTILINE)) == set(options_of(role))
-
-
-@pytest.mark.parametrize("role", NAMES)
-def test_readme_tells_literal_defaults_as_they_are(role: str) -> None:
-    text = (ROLES / role / "README.md").read_text(encoding="utf-8")
-    told = dict(re.findall(r"^\| `(\w+)` \| ([^|]*?) \|", text, re.MULTILINE))
-    for name, option in options_of(role).items():
-        if isinstance(option.get("default"), str | int):
-            assert told[name] == f"`{option['default']}`", name
 
 
 @pytest.mark.parametrize("role", NAMES)
