@@ -111,6 +111,7 @@ def _work(root: str, started: Event, seconds: float) -> None:
     time.sleep(seconds)
 
 
+@pytest.mark.slow
 def test_what_a_dead_run_still_does_is_waited_for(app: App) -> None:
     context = multiprocessing.get_context("fork")
     started = context.Event()

@@ -197,6 +197,7 @@ def test_of_what_is_wrong_no_more_is_told_than_helps() -> None:
     assert wrong_header == f"/healthz answered 200, but its header X-Long is '{shown}… and lacks 'y'"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "most", "fine"), [(0, 0.25, True), (0.3, 0.25, False), (0.3, 5, True)])
 def test_an_answer_that_comes_late_is_told_from_none(seconds: float, most: float, *, fine: bool) -> None:
     def late(_request: int) -> tuple[int, str, str]:
@@ -413,6 +414,7 @@ def test_the_time_is_over() -> None:
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.slow
 def test_a_last_try_that_was_cut_short_is_not_the_reason() -> None:
     def slower_and_slower(request: int) -> tuple[int, str, str]:
         time.sleep(0 if request == 1 else 2)

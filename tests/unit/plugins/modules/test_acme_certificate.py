@@ -256,6 +256,7 @@ class Web:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("domain", "status", "message"),
     [

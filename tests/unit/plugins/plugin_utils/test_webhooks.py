@@ -390,6 +390,7 @@ def test_a_receiver_that_is_gone() -> None:
     assert tell([webhook(port)], [MESSAGE]) == told("Connection refused", f"http://127.0.0.1:{port}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", [b"", b"HTTP/1.1 200 OK\r\nX: 1\r\n"])
 def test_a_receiver_that_hangs_costs_its_timeout_and_no_more(answers: bytes) -> None:
     stop = threading.Event()
@@ -417,6 +418,7 @@ def test_a_receiver_that_hangs_costs_its_timeout_and_no_more(answers: bytes) -> 
     assert 0.9 < seconds < 2
 
 
+@pytest.mark.slow
 def test_a_name_server_that_hangs_costs_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(*_arguments: t.Any, **_options: t.Any) -> t.NoReturn:
         time.sleep(3)
