@@ -47,8 +47,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except SettingsError as error:  # a variable has changed since it was checked
             problems = error.problems
         else:
+            if not webhooks:
+                return result | {"changed": False, "skipped": True, "skip_reason": "fastapi_webhooks names nobody"}
             hostvars = variables["hostvars"]
-            if webhooks and not self._task.check_mode:
+            if not self._task.check_mode:
                 failures = {host: registered(hostvars[host], "ansible_failed_result") for host in wanted["hosts"]}
                 reason = "" if wanted["result"] == SUCCESS else reason_of(failures)
                 now = datetime.datetime.now(datetime.UTC)

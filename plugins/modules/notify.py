@@ -14,7 +14,7 @@ description:
   - Sends one message for each app that was rolled out, for all hosts together, to each of C(fastapi_webhooks) that
     wants it. C(docs/howto.md) describes the messages.
   - What was rolled out is read from C(app_rollout), which M(paddock.fastapi.pack) or M(paddock.fastapi.choose_release)
-    left on each host. Where nothing was new, nothing is sent.
+    left on each host. Where nothing was new, nothing is sent. Without C(fastapi_webhooks) it is skipped.
   - A receiver that cannot be reached is a warning, without what is secret of its URL. It delays the rollout by its
     time-out at most.
   - It is to be run once, for all hosts.
@@ -57,7 +57,7 @@ EXAMPLES = r"""
 RETURN = r"""
 messages:
   description: How many messages there were to send, whoever wanted them.
-  returned: always
+  returned: if it is not skipped
   type: int
   sample: 1
 """

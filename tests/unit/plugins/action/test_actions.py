@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import typing as t
@@ -268,6 +269,13 @@ def test_notify(tmp_path: Path, *, check: bool) -> None:
     for body in bodies:
         assert (body["playbook"], body["by"], body["from"], body["to"]) == ("rollback", "alice@laptop", LIVE, NEW)
         assert [host["host"] for host in body["hosts"]] == ["web1", "web2"]
+
+
+def test_without_webhooks_nobody_is_told(tmp_path: Path) -> None:
+    tasks = [{"name": "Tell", "paddock.fastapi.notify": {"hosts": ["web1"], "result": "success"}, "run_once": True}]
+    code, output = play(tmp_path, tasks)
+    assert code == 0, output
+    assert re.search(r"web1 .*\bok=0 .*\bskipped=1\b", output)
 
 
 @pytest.mark.slow
