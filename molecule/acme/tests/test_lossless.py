@@ -127,7 +127,7 @@ def test_an_app_is_added_and_removed(fleet: Fleet) -> None:
     played = fleet.play("remove", "-e", "app=other", fastapi_apps=[APP])
     assert played.code == 0, played.output
     left = "ls -d /srv/other/* /etc/systemd/system/other* /etc/ssl/paddock/other.* /etc/nginx/conf.d/other.conf"
-    assert set(fleet.each(f"{left} 2>/dev/null || true").values()) == {"/srv/other/shared"}
+    assert set(fleet.each(f"{left} 2>/dev/null || true").values()) == {"/srv/other/rollouts.jsonl\n/srv/other/shared"}
     assert set(fleet.each("systemctl list-units --plain --no-legend --all 'other@*' 'other-*'").values()) == {""}
     refused = fleet.play("remove", "-e", "app=notes", fastapi_apps=[APP])
     assert refused.code != 0

@@ -199,7 +199,9 @@ def test_a_rollback(fleet: Fleet, receiver: Receiver) -> None:
     assert (message["playbook"], message["result"]) == ("rollback", "success")
     assert [(host["from"], host["to"]) for host in message["hosts"]] == [(before[name], after[name]) for name in BOTH]
     assert len(texts) == 1
-    assert texts[0].startswith("*notes*: rolled back to `")
+    # A host that had built it before its rollout was killed calls the same release by an earlier time.
+    to = f"`{after['debian12']}`" if len(set(after.values())) == 1 else "several releases"
+    assert texts[0].startswith(f"*notes*: rolled back to {to} on 2 hosts in ")
     for name, entries in since(fleet, logged).items():
         assert [(entry["event"], entry["release"], entry["before"], entry["playbook"]) for entry in entries] == [
             ("rolled back", after[name], before[name], "rollback")
