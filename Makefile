@@ -125,6 +125,6 @@ shell: ## a shell on a test host (HOST=demo, or HOST=debian13 SCENARIO=name for 
 requirements: setup ## pin and hash the development requirements anew
 	@for name in $(basename $(wildcard .config/requirements/*.in)) bench/requirements bench/serve_app/requirements molecule/failures/app/requirements molecule/proxy/app/requirements molecule/observability/app/requirements; do \
 	    python=$$(sed -n 's/^# Python //p' "$$name.in"); \
-	    uv pip compile --quiet --upgrade --universal --python-version "$${python:-3.11}" --generate-hashes --no-config \
+	    uv pip compile --quiet --upgrade --universal --no-strip-extras --python-version "$${python:-3.11}" --generate-hashes --no-config \
 	        --no-emit-index-url --no-header --output-file "$$name.txt" "$$name.in"; \
 	done
