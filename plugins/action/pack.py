@@ -49,6 +49,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             lock = lock_for(facts["apps"], int(self._task.args.get("lock_wait", 0)), "deploy")
             packed = [self._name_release(app) for app in settings]
             todo = [size(app, facts) for app in pending(packed, facts["apps"])]
+            _check_names(todo, facts["apps"])
             # Check mode installs no interpreter that the role python would have installed by now.
             if not boolean(self._task.args.get("force", False)):
                 _check_marks(todo)
@@ -92,6 +93,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 )
         if problems:
             raise SettingsError(problems)
+
+
+def _check_names(apps: list[Settings], states: Mapping[str, Mapping[str, t.Any]]) -> None:
+    """Refuse to take over what the host has for something else."""
+    problems = [
+        Problem(
+            app["name"],
+            "name",
+            f"the host has {' and '.join(taken)} already, which this collection did not make; choose another name, or "
+            f"have what is there renamed (a user that is to be the app's has {app['root']} as its home)",
+        )
+        for app in apps
+        if (taken := states[app["name"]]["taken"])
+    ]
+    if problems:
+        raise SettingsError(problems)
 
 
 def _check_marks(apps: list[Settings]) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from ansible_collections.paddock.fastapi.plugins.module_utils._command import run
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._lock import holder
+from ansible_collections.paddock.fastapi.plugins.module_utils._ours import taken
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import UNITS, show
 
 CAP_SYS_RESOURCE = 24
@@ -165,6 +166,8 @@ def _state(app: App, units: dict[str, str]) -> dict[str, t.Any]:
         # Instances that nobody will stop: what an interrupted run left behind.
         "stale": sorted(instances - {live} - retiring),
         "prepared": _prepared(app),
+        # What bears its name and is somebody else's.
+        "taken": taken(app),
     }
 
 

@@ -14,10 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ansible_collections.paddock.fastapi.plugins.module_utils._command import run
+from ansible_collections.paddock.fastapi.plugins.module_utils._ours import is_ours
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl
 
 NGINX = "/usr/sbin/nginx"
 ROOT = Path("/etc/nginx")
+# The one file that the collection replaces, whoever wrote it.
+MAIN = "nginx.conf"
 ERRORS = Path("/var/log/nginx/error.log")
 # There while files are written that NGINX has not loaded: a run that was killed in between is made good by the next.
 UNLOADED = Path("/run/paddock-nginx-unloaded")
@@ -29,9 +32,14 @@ SEVERE = re.compile(r"\[emerg\] (?:\d+#\d+: )?(.*)")
 TRYING = re.compile(r"bind\(\) to .*")
 
 
+def is_foreign(path: Path) -> bool:
+    """Tell whether a file is there that somebody else wrote. In a folder of the collection's own all is its own."""
+    return path.is_file() and not path.is_relative_to(ROOT / "paddock") and not is_ours(path)
+
+
 def check(root: Path | None = None) -> str:
     """Return what NGINX has against its configuration, or an empty text. root: a copy of it, to be read instead."""
-    command = [NGINX, "-t", *(["-c", str(root / "nginx.conf")] if root else [])]
+    command = [NGINX, "-t", *(["-c", str(root / MAIN)] if root else [])]
     done = run(command)
     found = "\n".join(_severe(done.stderr)) or done.stderr.strip() or f"it ended with {done.returncode}"
     return (found.replace(str(root), str(ROOT)) if root else found) if done.returncode else ""

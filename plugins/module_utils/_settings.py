@@ -124,7 +124,7 @@ def _pattern(pattern: re.Pattern[str], hint: str) -> t.Callable[[t.Any], str | N
 
 
 def _check_name(value: str) -> str | None:
-    if value in SYSTEM_USERS:
+    if value in SYSTEM_USERS | ROOT_GROUPS:
         return f"{value!r} is the name of a system account; choose another"
     return _pattern(
         APP_NAME, "use a lower-case letter, then letters, digits and dashes, 30 characters at most, such as 'shop'"
@@ -515,6 +515,12 @@ TRACING = {
         "str",
         "What the app is called in traces. Default: its name.",
         check=_pattern(SERVICE_NAME, "use letters, digits, '.', '_', '/' and '-'"),
+    ),
+    "operation_spans": Option(
+        "bool",
+        "Record FastAPI's own spans: of a request, its dependencies, endpoint and answer. A recorded request costs "
+        "three times as much then.",
+        default=False,
     ),
 }
 

@@ -13,6 +13,7 @@ version_added: 0.1.0
 description:
   - Gathers what the roles of this collection need of a host, and which releases of its apps lie there and run.
   - It takes a fifth of the time of M(ansible.builtin.setup).
+  - Of each app it says what else bears its name there, a user or folder of somebody else's, as RV(ignore:taken).
   - It fails on a host that is not Linux, or that is not run by systemd, and says so.
 author: paddock.fastapi contributors (@paddock)
 options:
@@ -84,6 +85,7 @@ ansible_facts:
             enabled: true
             stale: []
             prepared: true
+            taken: []
 """
 
 

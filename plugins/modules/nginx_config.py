@@ -16,10 +16,15 @@ description:
   - When the check fails, nothing has been touched. When NGINX cannot use what it accepted, such as an address that
     another program listens at, every file is put back. Either way NGINX goes on with what it has, and the error names
     the file or address at fault.
+  - What somebody else wrote is not touched. C(/etc/nginx/nginx.conf) is replaced all the same; what it was before is
+    kept beside it, as C(nginx.conf.before-paddock).
 author: paddock.fastapi contributors (@paddock)
 options:
   files:
-    description: Contents by absolute path, below C(/etc/nginx).
+    description:
+      - Contents by absolute path, below C(/etc/nginx).
+      - But for C(nginx.conf) and what lies in C(/etc/nginx/paddock), their first line says V((paddock.fastapi, role
+        nginx\)), by which they are known later. Where a file lies that does not say so, the module fails.
     type: dict
     required: true
   secret:
@@ -31,12 +36,15 @@ options:
     type: str
     default: www-data
   absent:
-    description: Files that must not be there, such as the site that the package brings.
+    description:
+      - Files of NGINX's package that must not be there, such as the site that it brings.
+      - One that somebody has changed is somebody's site, and stays.
     type: list
     elements: path
     default: []
   exclusive:
-    description: Patterns of files that must not be there, unless they are among O(files) or O(secret).
+    description:
+      - Patterns of files of the collection's own that must not be there, unless they are among O(files) or O(secret).
     type: list
     elements: str
     default: []
@@ -71,14 +79,17 @@ written:
 """
 
 import grp
+import hashlib
 import os
 import re
+import shutil
 import typing as t
 from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.paddock.fastapi.plugins.module_utils import _nginx
+from ansible_collections.paddock.fastapi.plugins.module_utils._command import run
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import write
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import SystemdError, show, systemctl
 
@@ -99,7 +110,15 @@ class Files:
     def __init__(self, wanted: Mapping[Path, str | None], groups: Mapping[Path, int]) -> None:
         self.groups = groups
         self.before = {path: former(path) for path in wanted}
-        self.changes = {path: content for path, content in wanted.items() if self.before[path] != as_former(content)}
+        changes = {path: as_former(content) for path, content in wanted.items()}
+        self.changes = {path: becomes for path, becomes in changes.items() if self.before[path] != becomes}
+        self._keep(_nginx.ROOT / _nginx.MAIN)
+
+    def _keep(self, path: Path) -> None:
+        """Have a copy made of somebody else's file that is to be replaced, unless there is one."""
+        beside = path.with_name(f"{path.name}.before-paddock")
+        if path in self.changes and _nginx.is_foreign(path) and not beside.exists():
+            self.before[beside], self.changes[beside] = None, self.before[path]
 
     def put(self, path: Path, was: Former, place: Path | None = None) -> None:
         """Have a file or link, or nothing, at a path. place: where that path is meanwhile."""
@@ -115,9 +134,9 @@ class Files:
 
     def change(self, root: Path = Path("/")) -> None:
         """Make all changes. root: of a copy of NGINX's folder."""
-        for path, content in self.changes.items():
+        for path, becomes in self.changes.items():
             inside = root / path.relative_to(_nginx.ROOT) if root != Path("/") else path
-            self.put(path, as_former(content), inside)
+            self.put(path, becomes, inside)
 
     def restore(self) -> None:
         """Put back what was there."""
@@ -143,6 +162,18 @@ def apply(files: Files) -> str:
     return ""
 
 
+def is_as_packaged(name: str) -> bool:
+    """Tell whether a file, or what a link leads to, is as its package brought it. Where dpkg is not at home, it is."""
+    path = Path(name).resolve()
+    if not shutil.which("dpkg-query") or not path.is_file():
+        return True
+    owner = run(["dpkg-query", "--search", str(path)]).stdout.partition(":")[0]
+    brought = run(["dpkg-query", "--show", "--showformat=${Conffiles}", owner]).stdout if owner else ""
+    # No secret depends on it: dpkg has no other.
+    found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    return f" {path} {found}" in brought.splitlines()
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -156,20 +187,27 @@ def main() -> None:
         supports_check_mode=True,
     )
     secret = {Path(path): content for path, content in module.params["secret"].items()}
-    wanted: dict[Path, str | None] = {Path(path): None for path in module.params["absent"]}
-    wanted |= {path: None for pattern in module.params["exclusive"] for path in Path("/").glob(pattern.lstrip("/"))}
+    wanted: dict[Path, str | None] = {Path(path): None for path in module.params["absent"] if is_as_packaged(path)}
+    unwanted = (path for pattern in module.params["exclusive"] for path in Path("/").glob(pattern.lstrip("/")))
+    wanted |= {path: None for path in unwanted if not _nginx.is_foreign(path)}
     wanted |= {Path(path): content for path, content in module.params["files"].items()}
     try:
         group = grp.getgrnam(module.params["group"]).gr_gid if secret else 0
         files = Files({**wanted, **secret}, dict.fromkeys(secret, group))
     except (KeyError, OSError) as error:
         module.fail_json(msg=f"NGINX cannot be configured: {error}")
+    if foreign := [path for path in files.changes if files.changes[path] and _is_in_the_way(path)]:
+        names = " and ".join(map(str, foreign))
+        module.fail_json(
+            msg=f"NGINX cannot be configured: {names} would be replaced, and is not ours; rename it, or call the app "
+            "otherwise. Nothing was changed."
+        )
     result = {
         "written": sorted(str(path) for path in files.changes),
         "changed": bool(files.changes),
         "diff": [
-            _diff(path, files.before[path], content, secret=path in secret)
-            for path, content in sorted(files.changes.items())
+            _diff(path, files.before[path], becomes, secret=path in secret)
+            for path, becomes in sorted(files.changes.items())
         ],
     }
     if module.check_mode:
@@ -199,6 +237,10 @@ def as_former(content: str | None) -> Former:
     return None if content is None else ("file", content.encode())
 
 
+def _is_in_the_way(path: Path) -> bool:
+    return path != _nginx.ROOT / _nginx.MAIN and _nginx.is_foreign(path)
+
+
 def _explain(problem: str, ours: t.Container[Path]) -> str:
     found = re.search(r" in (/\S+):(\d+)", problem)
     if found and Path(found.group(1)) not in ours:
@@ -208,11 +250,11 @@ def _explain(problem: str, ours: t.Container[Path]) -> str:
     return f"NGINX does not accept its configuration: {advice}.\n{problem}"
 
 
-def _diff(path: Path, was: Former, content: str | None, *, secret: bool) -> dict[str, str]:
-    before = was[1].decode(errors="replace") if was else ""
+def _diff(path: Path, was: Former, becomes: Former, *, secret: bool) -> dict[str, str]:
+    before, after = (state[1].decode(errors="replace") if state else "" for state in (was, becomes))
     if secret:
-        before, content = before and "(secret, as it was)\n", content and "(secret, changed)\n"
-    return {"before_header": str(path), "after_header": str(path), "before": before, "after": content or ""}
+        before, after = before and "(secret, as it was)\n", after and "(secret, changed)\n"
+    return {"before_header": str(path), "after_header": str(path), "before": before, "after": after}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ description:
   - What the app itself has written, C(/srv/APP/shared), stays, and so do its user and its log of rollouts, unless
     O(purge) is set.
   - NGINX must no longer know the app; the playbook C(paddock.fastapi.remove) sees to that first.
+  - What the collection did not make, a folder or user that is only called so, is refused.
 author: paddock.fastapi contributors (@paddock)
 options:
   app:
@@ -71,6 +72,7 @@ from ansible_collections.paddock.fastapi.plugins.module_utils._audit import NAME
 from ansible_collections.paddock.fastapi.plugins.module_utils._command import run
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App
 from ansible_collections.paddock.fastapi.plugins.module_utils._lock import describe, holder, is_free
+from ansible_collections.paddock.fastapi.plugins.module_utils._ours import TEMPLATE_UNITS, taken
 from ansible_collections.paddock.fastapi.plugins.module_utils._settings import APP_NAME, NGINX_ROOT, TLS_ROOT
 from ansible_collections.paddock.fastapi.plugins.module_utils._systemd import UNITS, SystemdError, show, systemctl
 
@@ -94,7 +96,12 @@ def main() -> None:
     held = holder(app)
     if held and not is_free(held, {"run": ""}):
         module.fail_json(msg=f"app {name}: {describe(held)}")
-    if (_nginx.ROOT / f"conf.d/{name}.conf").exists():
+    if others := taken(app):
+        module.fail_json(
+            msg=f"app {name}: {' and '.join(others)} on this host is somebody else's, not an app's; nothing was removed"
+        )
+    site = _nginx.ROOT / f"conf.d/{name}.conf"
+    if site.exists() and not _nginx.is_foreign(site):
         module.fail_json(msg=f"app {name}: NGINX still knows it; run the playbook paddock.fastapi.remove -e app={name}")
     units, paths = _units(name), _paths(app, purge=purge)
     user = purge and _has_user(name)
@@ -133,7 +140,7 @@ def _units(name: str) -> list[str]:
 
 def _paths(app: App, *, purge: bool) -> list[Path]:
     """Return what lies on the host of the app."""
-    found = [UNITS / f"{app.name}{suffix}" for suffix in ("@.service", "@.socket", "-guard@.service")]
+    found = [UNITS / f"{app.name}{suffix}" for suffix in TEMPLATE_UNITS]
     found += UNITS.glob(f"{app.name}@?*.service.d")
     found += [Path(TLS_ROOT) / f"{app.name}{suffix}" for suffix in (".crt", ".key")]
     found += [Path(NGINX_ROOT) / f"{app.name}.users", *Path(NGINX_ROOT).glob(f"{app.name}.*.users")]

@@ -237,6 +237,71 @@ def test_an_import_string_that_is_no_app(fleet: Fleet, module: str, message: str
     assert message in output
 
 
+TAKEN = "already, which this collection did not make; choose another name"
+
+
+def called(name: str) -> dict[str, Any]:
+    """Return a second app, of that name."""
+    return {**without("migrate"), "name": name, "domains": [f"{name}.example.com"]}
+
+
+def test_a_name_that_a_user_of_the_host_has(fleet: Fleet) -> None:
+    look = "getent passwd alice"
+    fleet.each("useradd --create-home --shell /bin/bash alice")
+    try:
+        before = fleet.each(look)
+        output = refused(fleet, "deploy", GOOD, called("alice"))
+        assert f"app alice: name: the host has a user alice (its home is /home/alice) {TAKEN}" in output
+        output = flat(fleet.play("remove", app="alice", purge=True, fastapi_apps=[GOOD]))
+        assert "a user alice (its home is /home/alice) on this host is somebody else's" in output
+        assert fleet.each(look) == before
+    finally:
+        fleet.each("userdel --remove alice 2>/dev/null")
+
+
+def test_a_name_that_a_folder_of_the_host_has(fleet: Fleet) -> None:
+    look = "find /srv/git -printf '%p %u %m\\n' | sort"
+    fleet.each(
+        "install --directory --owner www-data --mode 700 /srv/git/project.git && touch /srv/git/project.git/HEAD"
+    )
+    try:
+        before = fleet.each(look)
+        assert f"app git: name: the host has /srv/git {TAKEN}" in refused(fleet, "deploy", GOOD, called("git"))
+        for purge in (False, True):
+            output = flat(fleet.play("remove", app="git", purge=purge, fastapi_apps=[GOOD]))
+            assert "app git: /srv/git on this host is somebody else's, not an app's; nothing was removed" in output
+        assert fleet.each(look) == before
+    finally:
+        fleet.each("rm -r /srv/git")
+
+
+def test_a_name_that_a_site_of_nginx_has(fleet: Fleet) -> None:
+    site = "/etc/nginx/conf.d/legacy.conf"
+    fleet.each(f"echo '# mine' >{site}")
+    try:
+        output = refused(fleet, "site", GOOD, called("legacy"))
+        assert f"{site} would be replaced, and is not ours; rename it, or call the app otherwise" in output
+        # Its certificate was there before NGINX was asked.
+        assert fleet.play("remove", app="legacy", fastapi_apps=[GOOD]).code == 0
+        assert set(fleet.each(f"cat {site}").values()) == {"# mine"}
+    finally:
+        fleet.each(f"rm {site}")
+
+
+def test_a_site_that_lies_where_the_package_had_its_own(fleet: Fleet) -> None:
+    site, link = "/etc/nginx/sites-available/default", "/etc/nginx/sites-enabled/default"
+    fleet.each(f"echo '# mine' >>{site} && ln -s {site} {link}")
+    try:
+        output = refused(fleet, "site", GOOD)
+        assert re.search(rf"{link} \(line \d+\) is not ours; repair or remove it, then run again", output)
+        assert set(fleet.each(f"readlink {link}").values()) == {site}
+    finally:
+        fleet.each(f"sed -i '$d' {site}")
+    # As the package brought it, it goes.
+    assert fleet.play("site", fastapi_apps=[GOOD]).code == 0
+    assert set(fleet.each(f"test -L {link} || echo gone").values()) == {"gone"}
+
+
 def test_a_disk_that_is_too_full(fleet: Fleet) -> None:
     app = {**without("migrate"), "name": "tiny", "domains": ["tiny.example.com"]}
     message = "the disk is too full for a release: /srv/tiny/releases has"

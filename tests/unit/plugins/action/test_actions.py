@@ -42,6 +42,7 @@ HOST = {
             "running": True,
             "enabled": True,
             "prepared": False,
+            "taken": [],
             "bad": {},
             "lock": None,
         },
@@ -199,6 +200,18 @@ def test_an_interpreter_that_does_not_fit(requires: str, python: str, message: s
     assert str(caught.value) == f"app shop: python: {message}"
 
 
+def test_what_has_the_name_for_something_else_is_not_taken_over() -> None:
+    apps = [{"name": name, "root": f"/srv/{name}"} for name in ("shop", "blog")]
+    states: dict[str, dict[str, t.Any]] = {"shop": {"taken": ["a user shop (…)", "/srv/shop"]}, "blog": {"taken": []}}
+    with pytest.raises(SettingsError) as caught:
+        pack_action._check_names(apps, states)  # noqa: SLF001
+    assert str(caught.value) == (
+        "app shop: name: the host has a user shop (…) and /srv/shop already, which this collection did not make; "
+        "choose another name, or have what is there renamed (a user that is to be the app's has /srv/shop as its home)"
+    )
+    pack_action._check_names(apps[1:], states)  # noqa: SLF001
+
+
 def test_a_requirement_of_python_that_is_none() -> None:
     with pytest.raises(SettingsError) as caught:
         check_python("three")
@@ -271,6 +284,7 @@ def test_notify(tmp_path: Path, *, check: bool) -> None:
         assert [host["host"] for host in body["hosts"]] == ["web1", "web2"]
 
 
+@pytest.mark.slow
 def test_without_webhooks_nobody_is_told(tmp_path: Path) -> None:
     tasks = [{"name": "Tell", "paddock.fastapi.notify": {"hosts": ["web1"], "result": "success"}, "run_once": True}]
     code, output = play(tmp_path, tasks)

@@ -200,6 +200,7 @@ def test_an_app_that_is_not_there(programs: Programs, srv: Path) -> None:
         "enabled": False,
         "stale": [],
         "prepared": False,
+        "taken": [],
         "proven": {},
         "bad": {},
         "warm": [],

@@ -112,6 +112,7 @@ VALID: list[tuple[str, t.Any]] = [
     ("tracing.sample_percent", 1),
     ("tracing.sample_percent", 100),
     ("tracing.service_name", "shop/web-2.x"),
+    ("tracing.operation_spans", True),
     ("max_body_size", "0"),
     ("max_body_size", "100M"),
     ("root_path", "/api"),
@@ -274,6 +275,7 @@ INVALID: list[tuple[str, t.Any, str]] = [
     ("tracing.endpoint", "http://a'b", '"http://a\'b" is not valid; write a URL such as http://127.0.0.1:4318'),
     ("tracing.sample_percent", 0, "0 is out of range; write 1 to 100"),
     ("tracing.sample_percent", 101, "101 is out of range; write 1 to 100"),
+    ("tracing.operation_spans", "often", "'often' is not true or false"),
     ("tracing.service_name", "my shop", "'my shop' is not valid; use letters, digits, '.', '_', '/' and '-'"),
     ("limits", 5, "5 is not a mapping of options"),
     ("limits.nofile", 255, "255 is out of range; write 256 to 1073741824"),
@@ -421,7 +423,7 @@ def test_every_option_has_valid_and_invalid_values_here() -> None:
     assert {path for path, _value, _message in INVALID} >= leaves(OPTIONS) - provided - free_text
 
 
-@pytest.mark.parametrize("name", sorted(SYSTEM_USERS))
+@pytest.mark.parametrize("name", sorted(SYSTEM_USERS | ROOT_GROUPS))
 def test_system_accounts_are_refused(name: str) -> None:
     assert "is the name of a system account; choose another" in errors(an_app(name=name))[0]
 
@@ -474,7 +476,7 @@ def test_defaults() -> None:
         "migrate": [],
         "limits": dict.fromkeys(LIMITS),
         "log": {"format": "json", "level": "info", "burst": 100000},
-        "tracing": {"endpoint": None, "sample_percent": 10, "service_name": None},
+        "tracing": {"endpoint": None, "sample_percent": 10, "service_name": None, "operation_spans": False},
         "sandbox": {name: option.default for name, option in SANDBOX.items()},
         "health": {**{name: option.default for name, option in HEALTH.items()}, "public_path": "/healthz"},
         "root_path": "",

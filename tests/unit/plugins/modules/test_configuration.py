@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ from ansible_collections.paddock.fastapi.tests.unit.helpers import (
     a_key,
     certificate_pem,
     key_pem,
+    write_files,
 )
 from cryptography import x509
 
@@ -89,17 +91,19 @@ def wanted(nginx: Nginx) -> dict[str, t.Any]:
     }
 
 
+OURS = "# (paddock.fastapi, role nginx)\n"
 BEFORE = {"nginx.conf": b"# caf\xe9\r\n", "default": b"-> ../default.real"}
-AFTER = {"nginx.conf": b"new\n", "conf.d/shop.conf": b"shop\n"}
+AFTER = {"nginx.conf": b"new\n", "nginx.conf.before-paddock": BEFORE["nginx.conf"], "conf.d/shop.conf": b"shop\n"}
 GOES_ON = "Its files are as they were before, and NGINX goes on with what it has loaded."
 
 
 def test_nginx_is_changed_and_reloaded_once(nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule) -> None:
     found = run_module("nginx_config", wanted)
     assert (found["failed"], found["changed"]) == (False, True)
-    assert found["written"] == sorted(nginx.path(name) for name in ("nginx.conf", "conf.d/shop.conf", "default"))
+    assert found["written"] == sorted(nginx.path(name) for name in (*AFTER, "default"))
     assert {Path(entry["before_header"]).name: (entry["before"], entry["after"]) for entry in found["diff"]} == {
         "nginx.conf": ("# caf\ufffd\r\n", "new\n"),
+        "nginx.conf.before-paddock": ("", "# caf\ufffd\r\n"),
         "shop.conf": ("", "shop\n"),
         "default": ("../default.real", ""),
     }
@@ -112,7 +116,7 @@ def test_nginx_is_changed_and_reloaded_once(nginx: Nginx, wanted: dict[str, t.An
 
 def test_nginx_in_check_mode(nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule) -> None:
     found = run_module("nginx_config", wanted, check=True)
-    assert (found["changed"], len(found["written"])) == (True, 3)
+    assert (found["changed"], len(found["written"])) == (True, 4)
     assert nginx.content == BEFORE
     assert nginx.programs.calls == []
 
@@ -124,12 +128,12 @@ def test_nginx_that_does_not_run_is_not_reloaded(nginx: Nginx, wanted: dict[str,
 
 
 def test_an_empty_file_and_a_link_of_equal_content_converge(nginx: Nginx, run_module: RunModule) -> None:
-    (nginx.folder / "real").write_text("a\n")
+    (nginx.folder / "real").write_text(OURS)
     (nginx.folder / "link").symlink_to("real")
-    arguments = {"files": {nginx.path("empty"): "", nginx.path("link"): "a\n"}}
+    arguments = {"files": {nginx.path("empty"): "", nginx.path("link"): OURS}}
     assert run_module("nginx_config", arguments)["changed"] is True
     assert run_module("nginx_config", arguments)["changed"] is False
-    assert nginx.content == {"empty": b"", "link": b"a\n", "real": b"a\n"}
+    assert nginx.content == {"empty": b"", "link": OURS.encode(), "real": OURS.encode()}
 
 
 @pytest.mark.parametrize(
@@ -243,15 +247,67 @@ def test_secret_files_are_for_few_and_not_shown(nginx: Nginx, run_module: RunMod
 
 def test_files_that_are_no_longer_wanted_go(nginx: Nginx, run_module: RunModule) -> None:
     for name in ("shop.users", "shop.0a.users", "shop.1b.users", "shop-2.users"):
-        (nginx.folder / name).write_text("a:b\n")
+        write_files(nginx.folder, {f"paddock/{name}": "a:b\n"})
     arguments = {
-        "files": {nginx.path("shop.0a.users"): "a:b\n"},
-        "secret": {nginx.path("shop.1b.users"): "a:b\n"},
+        "files": {nginx.path("paddock/shop.0a.users"): "a:b\n"},
+        "secret": {nginx.path("paddock/shop.1b.users"): "a:b\n"},
         "group": "root",
-        "exclusive": [nginx.path("shop.users"), nginx.path("shop.*.users")],
+        "exclusive": [nginx.path("paddock/shop.users"), nginx.path("paddock/shop.*.users")],
     }
-    assert run_module("nginx_config", arguments)["written"] == [nginx.path("shop.users")]
-    assert set(nginx.content) == {"shop.0a.users", "shop.1b.users", "shop-2.users"}
+    assert run_module("nginx_config", arguments)["written"] == [nginx.path("paddock/shop.users")]
+    assert set(nginx.content) == {f"paddock/{name}.users" for name in ("shop.0a", "shop.1b", "shop-2")}
+
+
+def test_what_somebody_else_wrote_is_neither_replaced_nor_removed(nginx: Nginx, run_module: RunModule) -> None:
+    write_files(nginx.folder, {"conf.d/shop.conf": "theirs\n", "conf.d/blog.conf": f"{OURS}old\n"})
+    arguments = {"files": {nginx.path(f"conf.d/{app}.conf"): f"{OURS}new\n" for app in ("shop", "blog")}}
+    before = nginx.content
+    for check in (True, False):
+        assert run_module("nginx_config", arguments, check=check) == {
+            "failed": True,
+            "msg": f"NGINX cannot be configured: {nginx.path('conf.d/shop.conf')} would be replaced, and is not ours; "
+            "rename it, or call the app otherwise. Nothing was changed.",
+        }
+    # Nor where a name leads out of its folder.
+    exclusive = [nginx.path(name) for name in ("conf.d/*.conf", "conf.d/../nginx.conf")]
+    write_files(nginx.folder, {"nginx.conf": "theirs\n"})
+    found = run_module("nginx_config", {"files": {}, "exclusive": exclusive})
+    assert found["written"] == [nginx.path("conf.d/blog.conf")]
+    assert nginx.content == {"conf.d/shop.conf": before["conf.d/shop.conf"], "nginx.conf": b"theirs\n"}
+
+
+@pytest.mark.parametrize(
+    ("content", "known", "goes"),
+    [
+        ("the package's\n", "$2", True),
+        ("mine\n", "$2", False),
+        ("the package's\n", "/elsewhere", False),  # no package has it
+    ],
+)
+def test_what_the_package_brought_goes_unless_it_was_changed(
+    nginx: Nginx, run_module: RunModule, content: str, known: str, *, goes: bool
+) -> None:
+    write_files(nginx.folder, {"available/default": content})
+    link = nginx.folder / "enabled/default"
+    link.parent.mkdir()
+    link.symlink_to("../available/default")
+    path, md5 = link.resolve(), hashlib.md5(b"the package's\n", usedforsecurity=False).hexdigest()
+    nginx.programs.add(
+        "dpkg-query",
+        f"case $1 in --search) test {known} = {path} && echo 'nginx-common: {path}' ;;\n"
+        f"--show) echo ' /etc/other 00'; echo ' {path} {md5}' ;; esac",
+    )
+    assert run_module("nginx_config", {"files": {}, "absent": [str(link)]})["written"] == [str(link)] * goes
+    assert link.is_symlink() is not goes
+    assert path.read_text() == content
+
+
+def test_the_first_configuration_is_kept(nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule) -> None:
+    run_module("nginx_config", wanted)
+    # Somebody has put back the package's.
+    write_files(nginx.folder, {"nginx.conf": "the package's\n"})
+    assert run_module("nginx_config", wanted)["written"] == [nginx.path("nginx.conf")]
+    assert nginx.content == AFTER
 
 
 def test_a_host_without_nginx(nginx: Nginx, wanted: dict[str, t.Any], run_module: RunModule) -> None:

@@ -34,6 +34,7 @@ from ansible_collections.paddock.fastapi.tests.unit.helpers import (
     RunModule,
     enable_units,
     release_folder,
+    write_files,
 )
 
 GROUP = 12345 if AS_ROOT else os.getgid()
@@ -1052,7 +1053,7 @@ def deployed(app: App, units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     enable_units(units, *both(LIVE, ""), f"shop-2@{LIVE}.service")
     drop_in = f"@{LIVE}.service.d/credentials.conf"
     for name in ("shop@.service", "shop@.socket", "shop-guard@.service", "shop-2@.service"):
-        (units / name).touch()
+        (units / name).write_text("# (paddock.fastapi, role service)\n")
     for name in ("shop", "shop-2"):
         (units / f"{name}{drop_in}").parent.mkdir()
         (units / f"{name}{drop_in}").touch()
@@ -1105,8 +1106,7 @@ def test_remove_twice(programs: Programs, deployed: Path, run_module: RunModule)
 
 def test_remove_what_nginx_still_serves(programs: Programs, app: App, deployed: Path, run_module: RunModule) -> None:
     systemctl(programs)
-    (deployed / "nginx/conf.d").mkdir()
-    (deployed / "nginx/conf.d/shop.conf").touch()
+    write_files(deployed, {"nginx/conf.d/shop.conf": "# (paddock.fastapi, role nginx)\n"})
     assert "NGINX still knows it" in run_module("remove", {"app": "shop"})["msg"]
     assert app.live() == LIVE
 
@@ -1117,6 +1117,24 @@ def test_remove_what_is_being_rolled_out(programs: Programs, app: App, deployed:
     lock = {"run": "r", "by": "ops", "control": "c", "pid": 1, "since": "now"}
     (app.root / ".rollout.json").write_text(json.dumps(lock))
     assert "ops (process 1 there) is rolling it out since now" in run_module("remove", {"app": "shop"})["msg"]
+
+
+def test_remove_beside_what_somebody_else_has_told_nginx(
+    programs: Programs, app: App, deployed: Path, run_module: RunModule
+) -> None:
+    systemctl(programs)
+    write_files(deployed, {"nginx/conf.d/shop.conf": "theirs\n"})
+    assert run_module("remove", {"app": "shop"})["changed"] is True
+    assert lying(deployed, app) == {*LEFT, "nginx/conf.d/shop.conf", "shared", "rollouts.jsonl"}
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_remove_what_never_was_an_app(programs: Programs, srv: Path, run_module: RunModule, *, purge: bool) -> None:
+    systemctl(programs)
+    write_files(srv, {"git/project.git/HEAD": ""})
+    found = run_module("remove", {"app": "git", "purge": purge})
+    assert found["msg"] == (f"app git: {srv}/git on this host is somebody else's, not an app's; nothing was removed")
+    assert (srv / "git/project.git/HEAD").exists()
 
 
 def test_remove_something_else(run_module: RunModule) -> None:
