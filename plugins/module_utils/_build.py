@@ -8,6 +8,7 @@ Standard library only, because it runs on the target. uv does the work.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -92,16 +93,27 @@ class Build:
         self.seconds[name] = round(time.monotonic() - started, 2)
 
     def _check_disk(self) -> None:
-        """Fail before anything is written when a release like the last one would not fit."""
+        """Fail before anything is written when a release like the last one would not fit.
+
+        Before it comes to that, uv's cache goes, which nobody else would ever empty: what releases have of it stays
+        theirs, and the rest can be fetched again.
+        """
         last = self.app.complete()[-1:]
         size = self.app.metadata(last[0]).get("size_mb", 0) if last else 0
         needed = size + self.archive.stat().st_size * 4 // 2**20 + DISK_MARGIN_MB
-        free = shutil.disk_usage(self.app.releases).free // 2**20
+        free = self._free_mb()
+        if free < needed and self._shares_disk():
+            with contextlib.suppress(BuildError):  # then there is as little room as before
+                self._uv("cache", "clean")
+            free = self._free_mb()
         if free < needed:
             raise BuildError(
                 f"the disk is too full for a release: {self.app.releases} has {free} MiB free, "
                 f"{needed} MiB are needed; free space, or lower keep_releases"
             )
+
+    def _free_mb(self) -> int:
+        return shutil.disk_usage(self.app.releases).free // 2**20
 
     def _unpack(self) -> None:
         self.folder.mkdir(mode=0o700)
@@ -252,9 +264,11 @@ class Build:
         return variables | {name: os.environ[name] for name in proxies if name in os.environ}
 
     def _link_mode(self) -> str:
-        """Share files with the cache where one file system holds both; releases and cache are root's alone."""
-        same = self.cache.stat().st_dev == self.app.releases.stat().st_dev
-        return "hardlink" if same else "copy"
+        """Share files with the cache where that can be; releases and cache are root's alone."""
+        return "hardlink" if self._shares_disk() else "copy"
+
+    def _shares_disk(self) -> bool:
+        return self.cache.stat().st_dev == self.app.releases.stat().st_dev
 
 
 def _name(requirement: str) -> str:

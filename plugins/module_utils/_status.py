@@ -10,14 +10,13 @@ import contextlib
 import hashlib
 import os
 import re
-import ssl
 import time
 import typing as t
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ansible_collections.paddock.fastapi.plugins.module_utils import _audit, _nginx
-from ansible_collections.paddock.fastapi.plugins.module_utils._command import run
+from ansible_collections.paddock.fastapi.plugins.module_utils._certificate import inspect
 from ansible_collections.paddock.fastapi.plugins.module_utils._host import app_states
 from ansible_collections.paddock.fastapi.plugins.module_utils._instance import units_of
 from ansible_collections.paddock.fastapi.plugins.module_utils._layout import App, created, rollback_targets
@@ -312,14 +311,13 @@ def _certificate(settings: Settings) -> dict[str, t.Any]:
         return found
     if not Path(path).is_file():
         return {**found, "problem": f"there is no {path}"}
-    try:
-        command = ["openssl", "x509", "-in", path, "-noout", "-enddate"]
-        done = run(command)
-        end = ssl.cert_time_to_seconds(done.stdout.strip().removeprefix("notAfter="))
-    except (OSError, ValueError):
+    certificate = None
+    with contextlib.suppress(OSError):
+        certificate = inspect(Path(path).read_text(encoding="utf-8", errors="replace"))
+    if not certificate:
         return {**found, "problem": f"{path} cannot be read as a certificate"}
-    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
-    return {**found, "expires": moment, "days_left": int((end - time.time()) // 86400)}
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(certificate.last))
+    return {**found, "expires": moment, "days_left": int(certificate.seconds_left() // 86400)}
 
 
 def _look_at_nginx(units: Units, apps: Iterable[str]) -> dict[str, t.Any]:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / ".collections"))
 
 from ansible.module_utils import basic
-from ansible_collections.paddock.fastapi.plugins.module_utils import _host, _layout, _systemd
+from ansible_collections.paddock.fastapi.plugins.module_utils import _host, _layout, _ours, _systemd
 from ansible_collections.paddock.fastapi.tests.unit.helpers import AS_ROOT, Exit, Programs, RunModule
 
 configuration.set_hypothesis_home_dir(ROOT / ".cache/hypothesis")
@@ -94,7 +94,8 @@ def srv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(_layout.App, "of", of)
     units = tmp_path / "units"
     units.mkdir()
-    monkeypatch.setattr(_host, "UNITS", units)
+    for module in (_host, _ours):
+        monkeypatch.setattr(module, "UNITS", units)
     return folder
 
 

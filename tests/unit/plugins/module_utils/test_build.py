@@ -360,9 +360,32 @@ def test_a_disk_that_is_too_full(case: Case, monkeypatch: pytest.MonkeyPatch, la
         f"the disk is too full for a release: {case.app.releases} has {needed - 1} MiB free, {needed} MiB are needed; "
         "free space, or lower keep_releases"
     )
-    assert case.calls == []
+    assert case.calls == ["cache clean"]
+    # On another disk it is not what takes the room.
+    monkeypatch.setattr(Build, "_shares_disk", lambda _build: False)
+    with pytest.raises(BuildError):
+        case.build().run()
     free(needed)
     case.build().run()
+    assert case.calls.count("cache clean") == 1
+
+
+@pytest.mark.parametrize(("answer", "built"), [("exit 0", True), ("exit 1", False)])
+def test_the_cache_goes_before_a_release_cannot_come(
+    case: Case, monkeypatch: pytest.MonkeyPatch, answer: str, *, built: bool
+) -> None:
+    case.uv(f"case $* in *'cache clean') touch {case.folder}/emptied; {answer} ;; esac")
+    usage = type(shutil.disk_usage("/"))
+    emptied = case.folder / "emptied"
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _path: usage(2**40, 2**40, 2**40 if built and emptied.exists() else 0)
+    )
+    if built:
+        case.build().run()
+        assert case.calls[:2] == ["cache clean", VENV]
+    else:
+        with pytest.raises(BuildError, match="has 0 MiB free"):
+            case.build().run()
 
 
 def test_what_an_interrupted_build_left_is_cleared_first(case: Case) -> None:
