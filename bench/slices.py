@@ -1,6 +1,6 @@
 """What serve.py and observe.py share: set-ups of one host take turns in short slices, and wrk counts what they answer.
 
-Each slice has nothing else running, because the machine's speed drifts: only ratios within a round count.
+The machine's speed drifts: only ratios within a round count.
 """
 
 import argparse
@@ -137,16 +137,17 @@ class Turns:
         turned = self.contestants[shift:] + self.contestants[:shift]
         return turned[:1] + turned[:0:-1] if number % 2 else turned
 
+    def answers(self, contestant: Contestant) -> str:
+        """Return what waits for its first answer."""
+        asked = f"curl -sf -o /dev/null -H 'Host: {contestant.host}' http://127.0.0.1:{contestant.port}/json"
+        return f"for _ in $(seq 200); do {asked} && exit; sleep 0.1; done; exit 1"
+
     @asynccontextmanager
     async def serving(self, contestant: Contestant) -> AsyncIterator[None]:
         """Have one of them serve, and nothing else, while the body runs."""
         ask = self.fleet.first.ask
-        asked = f"curl -sf -o /dev/null -H 'Host: {contestant.host}' http://127.0.0.1:{contestant.port}/json"
         try:
-            await ask(
-                f"systemctl start {shlex.join(contestant.units)}; for _ in $(seq 200); do"
-                f" {asked} && exit; sleep 0.1; done; exit 1"
-            )
+            await ask(f"systemctl start {shlex.join(contestant.units)}; {self.answers(contestant)}")
             yield
         finally:
             # Those that listen first, so that the app has nothing left to wait for.

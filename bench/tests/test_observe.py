@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from observe import (
     DEAD,
-    LOGGED,
+    NOISE,
     PLAIN,
     SAME,
     SILENT,
@@ -13,15 +13,15 @@ from observe import (
     TRACED,
     UNCOUNTED,
     VARIANTS,
-    Bench,
+    WORKLOAD,
     ObserveFigures,
     ObserveFleet,
-    Sizes,
     goals,
     name_of,
     tables,
+    together,
 )
-from slices import CONNECTIONS, Contestant, Slice
+from slices import CONNECTIONS, Slice
 
 ROUNDS = 5
 MET = [True] * 6
@@ -34,8 +34,9 @@ def measured(**changed: tuple[int, float]) -> ObserveFigures:
     for variant, (right, p99) in given.items():
         for number in range(ROUNDS):
             share = 2 if number % 2 else 1
-            figures.add(LOGGED.name, variant, Slice(right // share, 0, 0, 1.0, 1.0, p99 * share))
-    figures.log(TRACED, 1000, 1000)
+            figures.add(WORKLOAD.name, variant, Slice(right // share, 0, 0, 1.0, 1.0, p99 * share))
+        figures.processor_us[variant] = [100_000 / right] * ROUNDS
+    figures.log(TRACED, 1000, 1000, 1)
     return figures
 
 
@@ -44,8 +45,9 @@ def test_equal_variants_meet_all() -> None:
     assert [goal.met for goal in goals(figures)] == MET
     assert figures.wrong == []
     told = tables(figures, goals(figures))
-    assert "| metrics, beside none | 1.00 (1.00 to 1.00) | 1.00 (1.00 to 1.00) |" in told
-    assert "| traced | 1,000 | 1.0 ms | 10.0 ms | 1,000 of 1,000 |" in told
+    assert "| metrics, beside none | 1.00 (1.00 to 1.00) | 1.00 (1.00 to 1.00) | 1.00 (1.00 to 1.00) |" in told
+    assert "| traced | 1,000 | 1.0 ms | 10.0 ms | 100.0 µs |" in told
+    assert "| traced | 1,000 of 1,000 |" in told
 
 
 def test_what_was_not_measured_is_missed() -> None:
@@ -70,11 +72,20 @@ def test_what_costs_too_much_is_missed(variant: str, figure: tuple[int, float], 
     assert [goal.name for goal in goals(measured(**{variant: figure})) if not goal.met] == missed
 
 
+def test_processor_time_is_compared_round_by_round() -> None:
+    figures = measured()
+    figures.processor_us[TRACED] = [110.0, 100.0, 90.0, 100.0, 100.0]
+    told = tables(figures, goals(figures))
+    assert "| traces at 1 %, beside none | 1.00 (1.00 to 1.00) | 1.00 (1.00 to 1.00) | 1.00 (0.90 to 1.10) |" in told
+
+
 def test_noise_is_what_the_same_set_up_differs_by() -> None:
     assert [goal.met for goal in goals(measured(**{SAME: (1000, 11.5), TRACED: (1000, 11.0)}))] == MET
+    # Which of the two is the faster one is chance.
+    assert [goal.met for goal in goals(measured(**{SAME: (1000, 8.7), TRACED: (1000, 11.0)}))] == MET
     # One round of five says nothing.
     figures = measured(**{TRACED: (1000, 11.0)})
-    slices = figures.slices[LOGGED.name][SAME]
+    slices = figures.slices[WORKLOAD.name][NOISE.one]
     slices[0] = dataclasses.replace(slices[0], p99_ms=1000.0)
     assert [goal.met for goal in goals(figures)] == [True, True, True, False, True, True]
 
@@ -99,7 +110,7 @@ def test_traces_that_came_are_counted(spans: int, met: bool) -> None:  # noqa: F
 )
 def test_what_the_journal_lost_spoils_the_run(variant: str, records: int, right: bool) -> None:  # noqa: FBT001
     figures = ObserveFigures()
-    figures.log(variant, 1000, records)
+    figures.log(variant, 1000, records, 2)
     assert (not figures.wrong) is right
 
 
@@ -111,8 +122,7 @@ def test_each_variant_is_an_app_of_its_own() -> None:
     assert len({app["log"]["burst"] for app in apps}) == 1
 
 
-def test_turns_change() -> None:
-    bench = Bench(ObserveFleet("13"), Sizes(1, 1))
-    bench.contestants = [Contestant(name, 1, ()) for name in "abcd"]
-    orders = ["".join(each.name for each in bench.order(number)) for number in range(5)]
-    assert orders == ["abcd", "badc", "cdab", "dcba", "abcd"]
+def test_a_round_is_all_its_slices() -> None:
+    slices = [Slice(100, 0, 0, 1.0, 1.0, 9.0), Slice(50, 1, 2, 1.0, 3.0, 8.0), Slice(90, 0, 0, 1.5, 2.0, 99.0)]
+    assert together(slices) == Slice(240, 1, 2, 3.5, 2.0, 9.0)
+    assert together(slices).rate == pytest.approx(240 / 3.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import logging
@@ -22,7 +23,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
 
 FILES = Path(__file__).parents[2] / "roles/service/files"
 LONGEST = 48 * 1024  # journald's LineMax
@@ -207,6 +208,8 @@ def load(name):
     module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)
     return module
 metrics = load("metrics")
+def route_of(scope, root):
+    return getattr(scope.get("route"), "path", "")
 class Route:
     path = "/items/{n}"
     endpoint = None
@@ -229,7 +232,7 @@ async def ask(wrapped, path, method="GET"):
         pass
     return b"".join(message.get("body", b"") for message in sent).decode()
 def work(requests, end):
-    wrapped = metrics.wrap(app)
+    wrapped = metrics.wrap(app, route_of)
     async def run():
         for number in range(requests):
             await ask(wrapped, f"/items/{number}")
@@ -246,7 +249,7 @@ for requests, end in json.loads(sys.argv[2]):
     if end == "read":
         metrics.exposition()
 first = metrics.exposition()[0].decode()
-wrapped = metrics.wrap(app)
+wrapped = metrics.wrap(app, route_of)
 metrics.tick(3)
 print(json.dumps([first, asyncio.run(ask(wrapped, "/metrics")), sorted(os.listdir(metrics.FOLDER)), os.getpid()]))
 """
@@ -285,21 +288,6 @@ def test_what_processes_counted_that_have_ended(tmp_path: Path, processes: list[
 def metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Any:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     return load("metrics")
-
-
-@pytest.mark.parametrize(
-    ("scope", "root", "expected"),
-    [
-        ({}, "", ""),
-        ({"route": types.SimpleNamespace(path="/a/{b}", endpoint=None)}, "", "/a/{b}"),
-        ({"route": types.SimpleNamespace(path="/a", endpoint=None), "root_path": "/api"}, "/api", "/a"),
-        ({"route": types.SimpleNamespace(path="/a", endpoint=None), "root_path": "/inner"}, "", "/inner/a"),
-        ({"route": types.SimpleNamespace(path="/static"), "root_path": "/static"}, "", "/static"),
-        ({"route": object()}, "", ""),
-    ],
-)
-def test_routes_are_named_by_their_templates(metrics: t.Any, scope: dict[str, t.Any], root: str, expected: str) -> None:
-    assert metrics._route(scope, root) == expected  # noqa: SLF001
 
 
 def test_there_is_an_end_of_what_is_counted_apart(metrics: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,40 +330,106 @@ def traced(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> t
     return types.SimpleNamespace(module=module, exporter=exporter)
 
 
-def test_an_app_that_does_not_trace_itself(traced: t.Any) -> None:
+def wrap(traced: t.Any, app: t.Any) -> t.Any:
+    """Return the app as serve.py has it."""
+    return traced.module.wrap(app, lambda scope, _root: getattr(scope.get("route"), "path", ""))
+
+
+def attributes(span: t.Any) -> dict[str, t.Any]:
+    """Return what a span says, but for the request's name, which all have."""
+    found = dict(span.attributes)
+    assert found.pop("http.request.header.x-request-id") == ("r1",)
+    return found
+
+
+def test_a_request_has_a_span(traced: t.Any) -> None:
     seen = []
 
     async def app(scope: t.Any, _receive: t.Any, send: t.Any) -> None:
         scope["route"] = types.SimpleNamespace(path="/a/{b}")
-        seen.append(traced.module.ids())
+        seen.append((traced.module.ids(), scope["fastapi.telemetry"]))
+        trace.get_tracer("x", tracer_provider=traced.module.trace.get_tracer_provider()).start_span("within").end()
         await send({"type": "http.response.start", "status": 503})
+        await send({"type": "http.response.body", "more_body": True})
+        await send({"type": "http.response.body"})
+        await asyncio.sleep(0.2)  # for what keeps no client waiting
 
     async def send(_message: t.Any) -> None:
         """Take it."""
 
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     scope: dict[str, t.Any] = {"type": "http", "method": "GET", "path": "/a/1", "scheme": "https"}
-    scope |= {"headers": [(b"traceparent", parent.encode())]}
-    asyncio.run(traced.module.wrap(app)(scope, None, send))
-    asyncio.run(traced.module.wrap(app)({"type": "websocket", "headers": []}, None, send))
-    (span,) = traced.exporter.get_finished_spans()
+    scope |= {"headers": [(b"traceparent", parent.encode()), (b"host", b"[::1]:8000")]}
+    asyncio.run(wrap(traced, app)(scope, None, send))
+    within, span = traced.exporter.get_finished_spans()
+    assert (within.parent, dict(within.attributes)) == (span.context, {})
     assert (span.name, span.kind, span.status.status_code) == (
         "GET /a/{b}",
         trace.SpanKind.SERVER,
         trace.StatusCode.ERROR,
     )
-    assert dict(span.attributes) == {
+    assert attributes(span) == {
         "http.request.method": "GET",
         "url.path": "/a/1",
         "url.scheme": "https",
+        "server.address": "[::1]",
         "http.response.status_code": 503,
         "http.route": "/a/{b}",
-        "http.request.header.x-request-id": ("r1",),
+        "error.type": "503",
     }
+    assert span.end_time - span.start_time < 0.2e9
     assert trace.format_trace_id(span.context.trace_id) == "0af7651916cd43dd8448eb211c80319c"
     assert trace.format_span_id(span.parent.span_id) == "b7ad6b7169203331"
     expected = {"trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": trace.format_span_id(span.context.span_id)}
-    assert seen == [expected, {}]
+    # FastAPI does not make another one.
+    assert seen == [(expected, None)]
+
+
+def test_a_websocket_has_a_span(traced: t.Any) -> None:
+    async def app(scope: t.Any, _receive: t.Any, send: t.Any) -> None:
+        await send({"type": "websocket.accept"})
+        if scope["path"] == "/gone":
+            raise type("WebSocketDisconnect", (Exception,), {})
+
+    async def send(_message: t.Any) -> None:
+        """Take it."""
+
+    for path in ("/a", "/gone"):
+        scope: dict[str, t.Any] = {"type": "websocket", "path": path, "scheme": "wss", "headers": []}
+        with contextlib.suppress(Exception):
+            asyncio.run(wrap(traced, app)(scope, None, send))
+    for span, path in zip(traced.exporter.get_finished_spans(), ("/a", "/gone"), strict=True):
+        known = {"network.protocol.name": "websocket", "url.path": path, "url.scheme": "wss"}
+        assert (span.name, span.status.status_code, span.events) == ("WS", trace.StatusCode.UNSET, ())
+        assert attributes(span) == known
+
+
+def test_a_request_that_fails_says_by_what(traced: t.Any) -> None:
+    async def app(_scope: t.Any, _receive: t.Any, _send: t.Any) -> None:
+        raise LookupError("gone")
+
+    with pytest.raises(LookupError):
+        ask(wrap(traced, app))
+    (span,) = traced.exporter.get_finished_spans()
+    assert (span.status.status_code, attributes(span)["error.type"]) == (trace.StatusCode.ERROR, "LookupError")
+    assert [event.attributes["exception.message"] for event in span.events] == ["gone"]
+
+
+def test_a_receiver_that_is_away_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load("traces")
+    now, tried = 100.0, []
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    answers = iter([module.SpanExportResult.SUCCESS, module.SpanExportResult.FAILURE] * 2)
+
+    def export(_sender: t.Any, spans: t.Any) -> t.Any:
+        tried.append((now, spans))
+        return next(answers)
+
+    monkeypatch.setattr(module.OTLPSpanExporter, "export", export)
+    sender = module._Sender()  # noqa: SLF001
+    for now in (100.0, 101.0, 102.0, 130.9, 131.1, 131.2, 140.0):
+        sender.export([now])
+    assert tried == [(moment, [moment]) for moment in (100.0, 101.0, 131.1, 131.2)]
 
 
 class SelfTracing:
@@ -406,11 +460,32 @@ def ask(app: t.Any, *headers: tuple[bytes, bytes], kind: str = "http") -> None:
     asyncio.run(app(scope, None, None))
 
 
+@pytest.mark.parametrize("wanted", ["requests", "operations"])
+def test_fastapi_makes_spans_for_who_wants_its_own(traced: t.Any, monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
+    monkeypatch.setenv("PADDOCK_TRACES", wanted)
+    left_out = []
+
+    class App(SelfTracing):
+        async def __call__(self, scope: t.Any, _receive: t.Any, _send: t.Any) -> None:
+            left_out.append("fastapi.telemetry" in scope)
+
+    ask(wrap(traced, App(traced.module.trace.get_tracer("x"))))
+    assert left_out == [wanted == "requests"]
+    assert len(traced.exporter.get_finished_spans()) == (wanted == "requests")
+
+
+@pytest.fixture
+def operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have FastAPI's spans of what is within a request."""
+    monkeypatch.setenv("PADDOCK_TRACES", "operations")
+
+
+@pytest.mark.usefixtures("operations")
 @pytest.mark.parametrize("traced", [0.25], indirect=True)
 def test_an_app_that_traces_itself_does_so_if_it_is_sampled(traced: t.Any) -> None:
     provider = traced.module.trace.get_tracer_provider()
     app = SelfTracing(provider.get_tracer("x"))
-    wrapped = traced.module.wrap(app)
+    wrapped = wrap(traced, app)
     for kind in ("http", "websocket") * 200:
         ask(wrapped, (b"host", b"x"), kind=kind)
     spans = traced.exporter.get_finished_spans()
@@ -421,12 +496,71 @@ def test_an_app_that_traces_itself_does_so_if_it_is_sampled(traced: t.Any) -> No
     assert len(app.begun) + len(app.passed_by) == len({*app.begun, *app.passed_by}) == 400
 
 
+@pytest.mark.parametrize(
+    ("wanted", "apps", "are"),
+    [("requests", True, False), ("operations", True, True), ("operations", False, False), ("requests", False, False)],
+)
+def test_spans_within_a_request_are_for_who_wants_them(
+    traced: t.Any,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: str,
+    apps: bool,  # noqa: FBT001 - a parameter of the test
+    are: bool,  # noqa: FBT001
+) -> None:
+    monkeypatch.setenv("PADDOCK_TRACES", wanted)
+    app = SelfTracing(traced.module.trace.get_tracer("x"), operation_spans=apps)
+    wrap(traced, app)
+    assert app._telemetry["operation_spans"] is are  # noqa: SLF001 - FastAPI has no other name for it
+
+
+@pytest.mark.parametrize(
+    ("sampler", "expected"),
+    [
+        (ParentBased(TraceIdRatioBased(0.25)), 1 << 62),
+        (TraceIdRatioBased(0), 0),
+        (ALWAYS_OFF, None),
+        (ParentBased(ALWAYS_ON), None),
+        (ParentBased(type("Derived", (TraceIdRatioBased,), {})(0.25)), None),
+    ],
+)
+def test_only_the_sampler_that_goes_by_a_share_need_not_be_asked(sampler: Sampler, expected: int | None) -> None:
+    assert load("traces")._bound(sampler) == expected  # noqa: SLF001
+
+
+@pytest.mark.usefixtures("operations")
+@pytest.mark.parametrize(("sampler", "recorded"), [(ALWAYS_OFF, False), (ParentBased(ALWAYS_ON), True)])
+def test_any_other_sampler_is_asked(traced: t.Any, sampler: Sampler, recorded: bool) -> None:  # noqa: FBT001
+    provider = traced.module.trace.get_tracer_provider()
+    provider.sampler = sampler
+    app = SelfTracing(provider.get_tracer("x"))
+    ask(wrap(traced, app))
+    assert (len(app.begun), len(app.passed_by)) == ((1, 0) if recorded else (0, 1))
+
+
+@pytest.mark.parametrize("traced", [0], indirect=True)
+def test_what_is_not_recorded_has_ids_for_others_but_none_in_the_log(traced: t.Any) -> None:
+    seen: list[t.Any] = []
+
+    async def app(_scope: t.Any, _receive: t.Any, _send: t.Any) -> None:
+        seen.append(traced.module.ids())
+        for _each in range(2):
+            carrier: dict[str, str] = {}
+            propagate.inject(carrier)
+            seen.append(carrier["traceparent"])
+
+    ask(wrap(traced, app))
+    assert seen[0] == {}
+    assert seen[1] == seen[2]
+    assert re.fullmatch(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-00", seen[1])
+
+
+@pytest.mark.usefixtures("operations")
 @pytest.mark.parametrize("traced", [0, 1], indirect=True)
 @pytest.mark.parametrize("sampled", [False, True])
 def test_who_asks_may_have_decided(traced: t.Any, sampled: bool) -> None:  # noqa: FBT001
     app = SelfTracing(traced.module.trace.get_tracer_provider().get_tracer("x"))
     parent = f"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0{int(sampled)}"
-    ask(traced.module.wrap(app), (b"traceparent", parent.encode()))
+    ask(wrap(traced, app), (b"traceparent", parent.encode()))
     known = [0x0AF7651916CD43DD8448EB211C80319C]
     assert (app.begun, app.passed_by) == ((known, []) if sampled else ([], known))
 
@@ -437,12 +571,29 @@ def test_an_app_that_has_fastapi_count_requests_is_never_passed_by(
     traced: t.Any, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = SelfTracing(traced.module.trace.get_tracer_provider().get_tracer("x"))
-    ask(traced.module.wrap(app))
-    wrapped = traced.module.wrap(app)
+    ask(wrap(traced, app))
+    wrapped = wrap(traced, app)
     part, name = kind.split(".")
     monkeypatch.setattr(getattr(traced.module, part), name, object)
     ask(wrapped)
     assert (len(app.passed_by), len(app.begun)) == (1, 1)
+
+
+def test_an_app_that_counts_by_itself_goes_on_in_the_trace_of_who_asks(
+    traced: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_out = []
+
+    async def app(scope: t.Any, _receive: t.Any, _send: t.Any) -> None:
+        left_out.append("fastapi.telemetry" in scope)
+
+    wrapped = wrap(traced, app)
+    monkeypatch.setattr(traced.module.metrics, "get_meter_provider", object)
+    ask(wrapped, (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
+    (span,) = traced.exporter.get_finished_spans()
+    assert trace.format_span_id(span.parent.span_id) == "b7ad6b7169203331"
+    # An app of FastAPI that is mounted in it has somebody to tell of each request.
+    assert left_out == [False]
 
 
 @pytest.mark.parametrize("kind", ["tracer", "meter", "logger"])
@@ -450,7 +601,7 @@ def test_an_app_with_a_provider_of_its_own_is_left_alone(traced: t.Any, kind: st
     app = SelfTracing(traced.module.trace.get_tracer_provider().get_tracer("x"), **{f"{kind}_provider": object()})
     behind = types.SimpleNamespace(app=types.SimpleNamespace(app=app))
     for each in (app, behind):
-        assert traced.module.wrap(each) is each
+        assert wrap(traced, each) is each
 
 
 def test_without_a_provider_nothing_is_left_to_send() -> None:

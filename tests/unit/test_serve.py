@@ -123,7 +123,8 @@ def test_it_waits_for_nginx_to_close_what_it_keeps(
     server, listening = serve.Found(*connections, allowed=allowed), Listener()
     begun = time.monotonic()
     asyncio.run(server.shutdown([listening]))
-    assert time.monotonic() - begun == pytest.approx(waits, abs=0.1)
+    # A busy machine is late, but not by as much as the next thing to wait for would take.
+    assert waits - 0.1 < time.monotonic() - begun < waits + 0.25
     assert (server.servers[0].closed, listening.closed, server.ended) == (1, 1, [None])
 
 
@@ -136,7 +137,7 @@ def test_it_waits_no_longer_than_it_must(serve: t.Any) -> None:
         await server.shutdown()
         return time.monotonic() - begun
 
-    assert asyncio.run(run()) == pytest.approx(0.1, abs=0.08)
+    assert 0.02 < asyncio.run(run()) < 0.35
 
 
 def test_it_accepts_until_what_is_under_way_is_answered(serve: t.Any) -> None:
@@ -263,3 +264,18 @@ def test_a_worker_that_has_had_its_requests_is_ready(serve: t.Any) -> None:
     config = sys.modules["uvicorn.config"].Config(ok)
     config.load()
     assert answer(config.loaded_app, "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("scope", "root", "expected"),
+    [
+        ({}, "", ""),
+        ({"route": types.SimpleNamespace(path="/a/{b}", endpoint=None)}, "", "/a/{b}"),
+        ({"route": types.SimpleNamespace(path="/a", endpoint=None), "root_path": "/api"}, "/api", "/a"),
+        ({"route": types.SimpleNamespace(path="/a", endpoint=None), "root_path": "/inner"}, "", "/inner/a"),
+        ({"route": types.SimpleNamespace(path="/static"), "root_path": "/static"}, "", "/static"),
+        ({"route": object()}, "", ""),
+    ],
+)
+def test_routes_are_named_by_their_templates(serve: t.Any, scope: dict[str, t.Any], root: str, expected: str) -> None:
+    assert serve._route(scope, root) == expected  # noqa: SLF001

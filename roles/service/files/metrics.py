@@ -113,20 +113,6 @@ class _Figures:
         self.files.set(len(list(Path("/proc/self/fd").iterdir())))
 
 
-def _route(scope: t.Any, root: str) -> str:
-    """Return the route's template. What no route was found for is all one: paths are made up by clients.
-
-    root: what the path began with before the app looked at it.
-    """
-    route = scope.get("route")
-    template = getattr(route, "path", None)
-    if not isinstance(template, str):
-        return ""
-    # A route of a mounted app begins where that is mounted; the mount itself has no endpoint.
-    above = scope.get("root_path", "").removeprefix(root) if hasattr(route, "endpoint") else ""
-    return f"{above}{template}"
-
-
 # Of this worker: none before it has its app, and one then.
 _all: list[_Figures] = []
 
@@ -137,8 +123,11 @@ def tick(active: int) -> None:
         figures.tick(active)
 
 
-def wrap(app: App) -> App:
-    """Return the app; its requests are counted from now on, in this worker, and /metrics is answered here."""
+def wrap(app: App, route_of: Callable[[t.Any, str], str]) -> App:
+    """Return the app; its requests are counted from now on, in this worker, and /metrics is answered here.
+
+    route_of: tells a request's route by its scope, and what the path began with before the app looked at it.
+    """
     figures = _Figures()
     _all.append(figures)
 
@@ -158,7 +147,7 @@ def wrap(app: App) -> App:
         def count() -> None:
             nonlocal counted
             counted = True
-            figures.count(scope["method"], _route(scope, root), status, time.perf_counter() - begun)
+            figures.count(scope["method"], route_of(scope, root), status, time.perf_counter() - begun)
 
         async def sent(message: t.Any) -> None:
             nonlocal status

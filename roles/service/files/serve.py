@@ -76,8 +76,23 @@ def _load_observed(config: Config) -> None:
     _logs.leave_alone()
     for part in (_traces, _metrics):
         if part:
-            config.loaded_app = part.wrap(config.loaded_app)
+            config.loaded_app = part.wrap(config.loaded_app, _route)
     config.loaded_app = _logs.wrap(_ready(config.loaded_app))
+
+
+def _route(scope: t.Any, root: str) -> str:
+    """Return the template of the route that a request has found.
+
+    What none was found for is all one: paths are made up by clients.
+    root: what the path began with before the app looked at it.
+    """
+    route = scope.get("route")
+    template = getattr(route, "path", None)
+    if not isinstance(template, str):
+        return ""
+    # A route of a mounted app begins where that is mounted; the mount itself has no endpoint.
+    above = scope.get("root_path", "").removeprefix(root) if hasattr(route, "endpoint") else ""
+    return f"{above}{template}"
 
 
 class _Ending:
