@@ -15,15 +15,19 @@ HTML = ("--header", "Accept: text/html,application/xhtml+xml,*/*;q=0.8")
 DISCARD = ("--output", "/dev/null", "--write-out", "%{http_code}\\n")
 IMMUTABLE, REVALIDATE = "public, max-age=31536000, immutable", "public, max-age=0, must-revalidate"
 
-# Opens a WebSocket and prints the answer to one message: ADDRESS DOMAIN PATH.
+# Opens a WebSocket and prints the answer to one message: ADDRESS DOMAIN PATH. Not with the client of websockets.sync:
+# it reads and writes in two threads at once, and OpenSSL has no lock for that, so over TLS it crashes or hangs now and
+# then.
 SOCKET = """
-import socket, ssl, sys
-from websockets.sync.client import connect
+import asyncio, ssl, sys
+from websockets.asyncio.client import connect
 address, domain, path = sys.argv[1:]
 context = ssl.create_default_context(cafile=f"/etc/ssl/paddock/{domain.partition('.')[0]}.crt")
-with connect(f"wss://{domain}{path}", sock=socket.create_connection((address, 443)), ssl=context) as opened:
-    opened.send("hello")
-    print(opened.recv())
+async def ask():
+    async with connect(f"wss://{domain}{path}", host=address, ssl=context) as opened:
+        await opened.send("hello")
+        print(await opened.recv())
+asyncio.run(ask())
 """
 # Begins a PUT of two pieces with a second between them: curl takes what to send from standard input as it comes.
 SLOWLY = "(printf a; sleep 1; printf b) | "
@@ -375,7 +379,8 @@ def detail(answer: Answer, status: int) -> None:
 def test_an_app_that_is_too_slow(public: Public) -> None:
     url, started = "mirror.test/slow?seconds=10", time.monotonic()
     people, programs, posted = at_once((public, url, *HTML), (public, url), (public.loopback(), url, "--data", "a"))
-    assert 3 <= time.monotonic() - started < 5
+    # The app would have answered after ten.
+    assert 3 <= time.monotonic() - started < 9
     page(people, 504, "Too slow")
     detail(programs, 504)
     detail(posted, 504)
