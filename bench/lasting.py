@@ -1,7 +1,8 @@
 """Clients whose connections last over a rollout: event streams, a WebSocket, and requests that wait.
 
 It talks to the app of the Molecule scenario `fleet`, says `ready` when all have been answered, ends when the streams
-and the WebSocket have been ended by the server, and says then, in JSON, how each one ended.
+and the WebSocket have been ended by the server, and says then, in JSON, how each one ended. It fails if one ends before
+its first answer, and after ten minutes.
 
     lasting.py https://localhost:8443 --certificate FILE --streams 10 20 300 --requests 3 8
 """
@@ -22,6 +23,8 @@ from websockets.exceptions import ConnectionClosed
 
 # Seconds between two messages of the WebSocket, and between two requests of a kind.
 PAUSE = 1
+# Seconds after which it gives up.
+LONGEST = 600
 
 
 @dataclass
@@ -57,7 +60,7 @@ class Clients:
 
     async def run(self, streams: list[float], requests: list[float]) -> None:
         """Start all, and wait until the server has ended what it can end."""
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.timeout(LONGEST), asyncio.TaskGroup() as group:
             # Half of the streams over HTTP/2.
             ended = [group.create_task(self._stream(each, http2=bool(n % 2))) for n, each in enumerate(streams)]
             ended.append(group.create_task(self._web_socket()))
@@ -81,7 +84,7 @@ class Clients:
                     self._answered(mine, event.data)
         except httpx2.HTTPError as error:
             mine.problem = describe(error)
-        mine.end = time.time()
+        self._ended(mine)
 
     async def _web_socket(self) -> None:
         mine = self._begin("websocket", 0)
@@ -94,7 +97,7 @@ class Clients:
         except ConnectionClosed as error:
             mine.code = error.rcvd.code if error.rcvd else None
             mine.problem = describe(error)
-        mine.end = time.time()
+        self._ended(mine)
 
     async def _requests(self, seconds: float) -> None:
         async with self._http() as http, asyncio.TaskGroup() as group:
@@ -116,6 +119,11 @@ class Clients:
         mine.answered(release)
         if all(each.answers for each in self.all if each.kind != "request"):
             self.ready.set()
+
+    def _ended(self, mine: Lasting) -> None:
+        mine.end = time.time()
+        if not mine.answers:
+            raise RuntimeError(f"{mine.kind} of {mine.seconds} s ended before its first answer: {mine.problem}")
 
     def _begin(self, kind: str, seconds: float) -> Lasting:
         self.all.append(Lasting(kind, seconds))

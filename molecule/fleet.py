@@ -1,7 +1,9 @@
 """The hosts of a scenario as one fleet, and playbooks that are run on it as a user runs them."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -53,7 +55,11 @@ class Fleet:
     def play(self, playbook: str, *arguments: str, inventory: Path | None = None, **variables: object) -> Played:
         """Run a playbook of the collection."""
         process = self.start(playbook, *arguments, inventory=inventory, **variables)
-        output, _ = process.communicate()
+        try:
+            output, _ = process.communicate()
+        finally:
+            if process.poll() is None:  # the test has run out of time
+                os.killpg(process.pid, signal.SIGKILL)
         print(output)  # noqa: T201  # pytest shows it when the test fails
         assert DEPRECATED not in output
         return Played(process.returncode, output)

@@ -33,11 +33,12 @@ remove() { # CONTAINER...: whether they are there or not
 # One exec that waits inside is far quicker than many that ask from outside.
 # shellcheck disable=SC2016  # expanded in the container
 until_booted='
-    tries=0 # at first there is no bus to ask
+    deadline=$(($(date +%s) + 180)) # at first there is no bus to ask
     until state=$(timeout 60 systemctl is-system-running --wait 2>/dev/null); [ "$state" = running ]; do
-        if [ "$state" = degraded ] || [ $((tries += 1)) -gt 600 ]; then
+        if [ "$state" = degraded ] || [ "$(date +%s)" -gt "$deadline" ]; then
             echo "systemd is ${state:-not answering}"
             systemctl --no-pager --no-legend --failed
+            systemctl --no-pager --no-legend list-jobs
             exit 1
         fi
         sleep 0.1
@@ -45,7 +46,8 @@ until_booted='
 
 wait_for_boot() { # CONTAINER
     local trouble
-    trouble=$(podman exec "$1" sh -c "$until_booted" 2>&1) || die "$1 did not boot: $trouble"
+    trouble=$(timeout 300 "$hosts_dir/here" podman exec "$1" sh -c "$until_booted" 2>&1) ||
+        die "$1 did not boot: ${trouble:-Podman lets nobody in}"
 }
 
 with_lock() { # FILE CMD...: one caller at a time; CMD's children must not inherit the lock, so CMD gets no descriptor

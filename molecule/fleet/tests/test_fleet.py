@@ -251,11 +251,15 @@ def clients(host: Host, name: str, folder: Path) -> Iterator[Clients]:
     try:
         until_open(port)
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout
-            assert process.stdout.readline() == "ready\n"
-            found = Clients(process, [])
-            yield found
-            found.result = json.loads(process.communicate(timeout=120)[0])
+            try:
+                assert process.stdout
+                assert process.stdout.readline() == "ready\n"
+                found = Clients(process, [])
+                yield found
+                found.result = json.loads(process.communicate(timeout=120)[0])
+            finally:
+                # Otherwise a test that fails would wait for clients whose instance nobody stops any more.
+                process.kill()
     finally:
         tunnel.terminate()
         tunnel.wait()
