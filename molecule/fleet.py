@@ -67,7 +67,7 @@ class Fleet:
     def until(self, condition: str) -> None:
         """Wait until a condition of the shell holds on the first host."""
         host = next(iter(self.hosts.values()))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while host.run(condition).rc:
             assert time.monotonic() < deadline, condition
             time.sleep(0.05)
