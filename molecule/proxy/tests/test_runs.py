@@ -113,6 +113,19 @@ def test_a_reload_does_not_wait_for_ever(public: Public) -> None:
     assert 3 <= drained(public, 3, "")["seconds"] < 5
 
 
+def test_an_event_stream_is_the_last_of_its_connection(public: Public) -> None:
+    """It outlasts any reload, so clients must know from the start; of HTTP/2, NGINX can tell them when it comes."""
+    streams, others = ("--header", "Accept: text/event-stream"), ("--header", "Accept: text/event-stream, text/html")
+    ways = [("--http1.1", *streams), ("--http1.1", *others), ("--http2", *streams)]
+    answers = [public.ask("mirror.test/a%2Fb?c=d", *way) for way in ways]
+    assert [(answer.status, answer.header("connection")) for answer in answers] == [
+        (200, "close"),
+        (200, "keep-alive"),
+        (200, None),
+    ]
+    assert {json.loads(answer.text)["raw_path"] for answer in answers} == {"/a%2Fb"}
+
+
 def test_systemd_reloads_so(host: Host) -> None:
     shown = host.check_output("systemctl show --value --property=ExecReload nginx.service")
     assert re.findall(r"argv\[\]=(.*?) ;", shown) == ["/opt/paddock/bin/nginx-reload 10"]
