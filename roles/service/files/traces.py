@@ -107,7 +107,7 @@ class _Unrecorded(trace.NonRecordingSpan):
         self._span_id = span_id
 
     @functools.cached_property
-    def _context(self) -> trace.SpanContext:  # type: ignore[override]
+    def _context(self) -> trace.SpanContext:  # type: ignore[override]  # an attribute there
         return trace.SpanContext(self._trace_id, self._span_id(), is_remote=False)
 
 
